@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* NVMe/TCP protocol data units (NVMe/TCP Transport Specification 1.1, section 3.6) as bytes: layouts, and pure functions
+/* NVMe/TCP protocol data units (NVMe/TCP Transport Specification 1.1, section 3.6) as bytes: layouts, pure functions
  * that build headers and check received ones. No descriptor, no state; shared by host and target.
  *
  *      CH | PSH | HDGST | PAD | DATA | DDGST
@@ -148,7 +148,7 @@ struct tcp_pdu {
  * 0, or -E_BAD_PDU with pdu->fes and fei. */
 int tcp_pdu_check_common(const struct tcp_pdu_limits *, const uint8_t *bytes, struct tcp_pdu *pdu);
 /* From all header_len bytes: everything in struct tcp_pdu. 0, -E_BAD_PDU or -E_HEADER_DIGEST with fes and fei. Calls
- * tcp_pdu_check_common itself; -EAGAIN if len is less than header_len (which is then set when len >= TCP_PDU_CH_LEN). */
+ * tcp_pdu_check_common itself; -EAGAIN if len is less than header_len (set if len >= TCP_PDU_CH_LEN). */
 int tcp_pdu_check(const struct tcp_pdu_limits *, const uint8_t *bytes, size_t len, struct tcp_pdu *pdu);
 
 /* ICReq and ICResp after tcp_pdu_check: 0, or -E_BAD_PDU with fes and fei (PFV, PDA, DGST, MAXH2CDATA out of range). */
