@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of a mounted file system, for fs/ alone. Who owns what is said with each part. */
+#ifndef NVOFS_FS_FS_CORE_H
+#define NVOFS_FS_FS_CORE_H
+
+#include <pthread.h>
+#include "fs/fs.h"
+#include "fs/tree.h"
+
+struct inode_table;     /* fs/inode.c */
+struct node_cache;      /* fs/node.c */
+struct alloc;           /* fs/alloc.c */
+struct journal;         /* fs/journal.c */
+struct checkpoint;      /* fs/checkpoint.c */
+struct claim;           /* fs/claim.c: heartbeat and the dead writer's rule */
+
+struct fs {
+	struct fs_conf conf;
+	struct ns *ns;
+	struct cache *cache;
+	pthread_rwlock_t lock;
+	struct worker *workers;
+	struct super_disk super;       /* as last made durable; guarded by lock */
+	unsigned super_slot;           /* ring slot it lies in */
+	uint64_t nblocks, ngroups;
+	uint64_t gen;                  /* running generation: births of what is written now; guarded by lock */
+	uint64_t epoch;                /* of this mount */
+	_Atomic int frozen;            /* 0, or the code that stopped all writing */
+	_Atomic bool writable;         /* claimed: transactions may begin */
+	uint64_t ino_next;
+	uint64_t inodes_used;
+	struct node_cache *nodes;
+	struct alloc *alloc;
+	struct journal *journal;
+	struct checkpoint *checkpoint;
+	struct claim *claim;
+	struct inode_table *inodes;    /* of fs/inode.c; made by inodes_init, freed by inodes_exit */
+	struct waitq wait_writable;
+	_Atomic uint64_t txns;
+};
+
+int inodes_init(struct fs *);
+void inodes_exit(struct fs *);
+/* The inode item changed the count of inodes in use: +1, -1 (inside a transaction; kept in the superblock). */
+static inline void fs_count_inodes(struct fs *fs, int by)
+{
+	fs->inodes_used += (uint64_t)(int64_t)by;
+}
+
+#endif
