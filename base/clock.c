@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 
+#include <errno.h>
+
 static uint64_t virtual_ns; /* 0: the real clock */
 
 uint64_t clock_now(void)
@@ -34,4 +36,32 @@ void clock_virtual_set(uint64_t ns)
 void clock_virtual_add(uint64_t ns)
 {
 	virtual_ns += ns;
+}
+
+bool clock_is_virtual(void)
+{
+	return virtual_ns != 0;
+}
+
+int clock_poll(struct pollfd *fds, unsigned n, uint64_t timeout_ns)
+{
+	struct timespec ts = {.tv_sec = (time_t)(timeout_ns / NS_PER_S), .tv_nsec = (long)(timeout_ns % NS_PER_S)};
+	int r;
+
+	if (virtual_ns) {
+		r = poll(fds, n, 0);
+		if (r == 0)
+			virtual_ns += timeout_ns == UINT64_MAX ? NS_PER_S : timeout_ns;
+	} else {
+		r = ppoll(fds, n, timeout_ns == UINT64_MAX ? NULL : &ts, NULL);
+	}
+	return r < 0 ? -errno : r;
+}
+
+void clock_sleep(uint64_t ns)
+{
+	uint64_t end = clock_now() + ns;
+
+	for (uint64_t now = clock_now(); now < end; now = clock_now())
+		clock_poll(NULL, 0, end - now);
 }

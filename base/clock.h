@@ -4,6 +4,8 @@
 #ifndef NVOFS_BASE_CLOCK_H
 #define NVOFS_BASE_CLOCK_H
 
+#include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -15,5 +17,11 @@ struct timespec clock_wall(void);
 /* Virtual time from now on, starting at ns (> 0); 0 gives the real clock back. */
 void clock_virtual_set(uint64_t ns);
 void clock_virtual_add(uint64_t ns);
+bool clock_is_virtual(void);
+/* Whoever sleeps does it with these two, so that virtual time passes instead. clock_poll is ppoll (timeout UINT64_MAX:
+ * for ever): -errno or the count of ready descriptors; on the virtual clock it only looks, and if nothing is ready
+ * the time-out has passed (1 s instead of for ever). */
+int clock_poll(struct pollfd *, unsigned n, uint64_t timeout_ns);
+void clock_sleep(uint64_t ns);
 
 #endif

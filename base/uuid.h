@@ -10,6 +10,8 @@
 
 /* Fills buf from the kernel's random source; aborts if there is none (nothing could be safe then). */
 void random_bytes(void *buf, size_t len);
+/* Tests: from here on random_bytes is a sequence that seed determines; 0 gives the kernel's back. One thread only. */
+void random_fixed(uint64_t seed);
 void uuid_random(uint8_t uuid[16]);
 const char *uuid_print(const uint8_t uuid[16], char text[UUID_TEXT]);
 /* 0 or -EINVAL. */
