@@ -50,7 +50,9 @@ struct run {
 	uint32_t npages;
 	_Atomic uint32_t pins;
 	_Atomic uint8_t state;     /* enum run_state */
-	bool speculative;          /* filled by read-ahead and not hit yet */
+	bool speculative;          /* filled by read-ahead and not hit yet; set by the owner before run_fill */
+	int status;                /* FAILED: why */
+	uint32_t bad_page;         /* FAILED with -E_CHECKSUM: the first page that does not match */
 	uint8_t heat;              /* eviction policy's */
 	struct list lru;
 	struct list waiters;
@@ -64,7 +66,7 @@ struct cache_conf {
 	bool huge_pages;           /* try MAP_HUGETLB, else MADV_HUGEPAGE, else plain */
 };
 
-struct cache_stats { /* relaxed reads */
+struct cache_stats { /* relaxed reads; all but bytes count runs or look-ups */
 	_Atomic uint64_t hits, misses, fills, evictions, ra_issued, ra_hit, ra_wasted, checksum_errors;
 	uint64_t bytes, free_bytes, pinned_bytes;
 };
@@ -99,8 +101,8 @@ bool run_wait(struct run *, struct waiter *w);
 
 /* Puts an OWNED run into the index as FILLING under (block, birth) and reads it on lane. crcs[] must be set. Takes a
  * pin of its own until the fill is done. -EEXIST, with nothing done, if any of its blocks is there already (somebody was
- * faster: look again). When the data is in memory every page's CRC32C is compared: VALID, or FAILED with -E_CHECKSUM
- * and *bad_page for the report. */
+ * faster: look again). When the data is in memory every page's CRC32C is compared: VALID, or FAILED with status
+ * -E_CHECKSUM and bad_page for the report. */
 int run_fill(struct run *, struct lane *, uint64_t block, uint64_t birth);
 /* As run_fill without index and without checksum: private reading of something that the caller checks itself
  * (nodes, bitmaps, journal). done is called on the lane's thread; the run stays OWNED. */
