@@ -72,7 +72,7 @@ with_apt() {
 can_install() { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }
 
 without_apt() {
-	local missing= name
+	local missing='' name
 	for name in $commands; do
 		PATH=$PATH:/usr/sbin:/sbin command -v "$name" >/dev/null || missing="$missing $name"
 	done

@@ -1,0 +1,51 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The target is killed and started again on its file: under load while mounted (I/O waits and goes on), stopped for some
+# seconds, and while nothing is mounted.
+. "$(dirname "$0")/lib.sh"
+
+make_tree 60
+target_start "file:$disk:1G"
+format
+mount_fs
+
+# Killed three times in the middle of a copy.
+cp -a "$work/tree" "$mnt/tree" &
+copy=$!
+children+=("$copy")
+for pause in 0 1.5 0; do
+	sleep 0.4
+	target_kill
+	sleep $pause
+	target_start "file:$disk"
+done
+wait $copy || fail "the copy failed"
+same_tree "$work/tree" "$mnt/tree"
+reconnects=$(status reconnects)
+[ "${reconnects:-0}" -ge 1 ] || fail "status does not count the reconnects"
+remount_fs
+same_tree "$work/tree" "$mnt/tree"
+same_listing "$work/tree" "$mnt/tree"
+
+# A read that comes while the target is away waits and is answered right.
+remount_fs
+target_kill
+(sleep 2; :) &
+cmp "$work/tree/linux/fs.h" "$mnt/tree/linux/fs.h" 2>"$work/read.log" &
+reader=$!
+children+=("$reader")
+sleep 1
+! gone $reader || note "the reader did not wait (cached)"
+target_start "file:$disk"
+wait $reader || fail "a read across the restart: $(cat "$work/read.log")"
+
+# Nothing is mounted.
+unmount_fs
+target_kill
+target_start "file:$disk"
+fsck_clean
+mount_fs
+same_tree "$work/tree" "$mnt/tree"
+unmount_fs
+target_stop
+note ok
