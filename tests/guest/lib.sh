@@ -28,3 +28,8 @@ wait_for() { # SECONDS COMMAND...
 		sleep 0.1
 	done
 }
+
+# The rest needs the programs; checked on both sides.
+for program in nvofs-target nvofsctl; do
+	[ -x "$tools/$program" ] || skip "$tools/$program is not built"
+done
