@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bytes of one connection; see tcp.h. */
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include "base/clock.h"
+#include "base/num.h"
+#include "tools/target/tcp.h"
+
+#define FLUSH_AT (128 * KiB) /* send when so much is queued, so that the host works while we do */
+
+int stream_init(struct stream *s, int fd, uint32_t in_size, uint32_t bulk_size, uint64_t spin_ns)
+{
+	memset(s, 0, offsetof(struct stream, iov));
+	s->nr_iov = 0;
+	s->queued = 0;
+	s->small_used = s->bulk_used = 0;
+	s->fd = fd;
+	s->spin_ns = spin_ns;
+	s->in_size = in_size;
+	s->bulk_size = bulk_size;
+	s->room_limit = UINT32_MAX;
+	s->in = malloc(in_size);
+	s->bulk = mmap(NULL, bulk_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (s->in && s->bulk != MAP_FAILED)
+		return 0;
+	if (s->bulk == MAP_FAILED)
+		s->bulk = NULL;
+	stream_exit(s);
+	return -ENOMEM;
+}
+
+void stream_exit(struct stream *s)
+{
+	free(s->in);
+	if (s->bulk)
+		munmap(s->bulk, s->bulk_size);
+}
+
+/* Polls for a while before it sleeps: a wake-up costs more than a request. */
+static ssize_t receive_spinning(struct stream *s, struct msghdr *msg)
+{
+	uint64_t until = 0;
+
+	for (;;) {
+		ssize_t n = recvmsg(s->fd, msg, MSG_DONTWAIT);
+		uint64_t now;
+
+		if (n >= 0 || (errno != EAGAIN && errno != EINTR))
+			return n;
+		if (!s->spin_ns)
+			break;
+		now = clock_now();
+		until = until ? until : now + s->spin_ns;
+		if (now >= until)
+			break;
+		sched_yield();
+	}
+	return recvmsg(s->fd, msg, 0);
+}
+
+/* One receive: to dst first, what is left over into the buffer. Returns the bytes that went to dst. */
+static ssize_t receive(struct stream *s, void *dst, uint32_t len)
+{
+	struct iovec iov[2] = { { dst, len }, { s->in + s->end, s->in_size - s->end } };
+	struct msghdr msg = { .msg_iov = iov + !len, .msg_iovlen = 2 - !len };
+	ssize_t n;
+	int err = stream_flush(s);
+
+	if (err)
+		return err;
+	iov[1].iov_len = MIN(iov[1].iov_len, s->room_limit);
+	do {
+		n = receive_spinning(s, &msg);
+	} while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n ? -errno : -ECONNRESET;
+	if (n <= (ssize_t)len)
+		return n;
+	s->end += (uint32_t)n - len;
+	return (ssize_t)len;
+}
+
+static void compact(struct stream *s)
+{
+	memmove(s->in, s->in + s->pos, s->end - s->pos);
+	s->end -= s->pos;
+	s->pos = 0;
+}
+
+int stream_need(struct stream *s, uint32_t n)
+{
+	while (s->end - s->pos < n) {
+		ssize_t got;
+
+		if (s->pos == s->end || s->in_size - s->pos < n)
+			compact(s);
+		got = receive(s, NULL, 0);
+		if (got < 0)
+			return (int)got;
+	}
+	return 0;
+}
+
+int stream_take(struct stream *s, void *dst, uint32_t len)
+{
+	while (len) {
+		uint32_t n = MIN(len, s->end - s->pos);
+		ssize_t got;
+
+		if (n) {
+			if (dst)
+				memcpy(dst, s->in + s->pos, n);
+			s->pos += n;
+			got = n;
+		} else {
+			s->pos = s->end = 0;
+			got = receive(s, dst, dst ? len : 0);
+			if (got < 0)
+				return (int)got;
+		}
+		if (dst)
+			dst = (uint8_t *)dst + got;
+		len -= (uint32_t)got;
+	}
+	return 0;
+}
+
+int stream_room(struct stream *s, uint32_t len)
+{
+	if (s->nr_iov + 8 <= STREAM_IOVS && s->small_used + len <= STREAM_SMALL && s->queued < FLUSH_AT)
+		return 0;
+	return stream_flush(s);
+}
+
+void *stream_small(struct stream *s, uint32_t len)
+{
+	void *p;
+
+	if (s->small_used + len > STREAM_SMALL && stream_flush(s))
+		return NULL;
+	p = s->small + s->small_used;
+	s->small_used += len;
+	return p;
+}
+
+void *stream_bulk(struct stream *s, uint32_t len)
+{
+	void *p;
+
+	if (s->bulk_used + len > s->bulk_size && stream_flush(s))
+		return NULL;
+	p = s->bulk + s->bulk_used;
+	s->bulk_used += ROUND_UP(len, 64);
+	return p;
+}
+
+void stream_send(struct stream *s, const void *data, uint32_t len)
+{
+	struct iovec *last = s->nr_iov ? &s->iov[s->nr_iov - 1] : NULL;
+
+	s->queued += len;
+	if (last && (uint8_t *)last->iov_base + last->iov_len == data)
+		last->iov_len += len;
+	else
+		s->iov[s->nr_iov++] = (struct iovec){ (void *)data, len };
+}
+
+int stream_flush(struct stream *s)
+{
+	struct iovec *iov = s->iov;
+	int err = 0;
+
+	while (s->nr_iov) {
+		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = s->nr_iov };
+		ssize_t n = sendmsg(s->fd, &msg, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			err = -errno;
+			break;
+		}
+		for (; s->nr_iov && (size_t)n >= iov->iov_len; iov++, s->nr_iov--)
+			n -= (ssize_t)iov->iov_len;
+		if (n) {
+			iov->iov_base = (uint8_t *)iov->iov_base + n;
+			iov->iov_len -= (size_t)n;
+		}
+	}
+	s->nr_iov = 0;
+	s->queued = 0;
+	s->small_used = s->bulk_used = 0;
+	return err;
+}
