@@ -17,7 +17,7 @@
  *  3. A FAILED run leaves the index as it fails; its waiters get the status, the next reader reads again.
  *  4. Pages of an OWNED run belong to their owner alone: they are nobody's content yet.
  *
- * One mutex guards index, lists and buddy allocator; it is held for memory work only (no I/O, no checksums, no callbacks).
+ * One mutex guards index, lists and buddy allocator; it is held for memory work only (no I/O, checksums, call-backs).
  * All functions may be called by any thread, except that run_fill and run_write submit on the calling worker's lane. */
 #ifndef NVOFS_CACHE_CACHE_H
 #define NVOFS_CACHE_CACHE_H
@@ -67,6 +67,7 @@ struct cache_conf {
 };
 
 struct cache_stats { /* relaxed reads; all but bytes count runs or look-ups */
+	/* hits: valid when found; the reader that missed and comes back after the fill is not counted again */
 	_Atomic uint64_t hits, misses, fills, evictions, ra_issued, ra_hit, ra_wasted, checksum_errors;
 	uint64_t bytes, free_bytes, pinned_bytes;
 };
@@ -81,7 +82,8 @@ void *cache_zero_page(const struct cache *);
 
 /* ---- runs as plain memory ---- */
 
-/* A run of exactly npages (1..RUN_MAX) in state OWNED with one pin, evicting what is cold; NULL if all is pinned. */
+/* A run of exactly npages (1..RUN_MAX) in state OWNED with one pin, evicting what is cold. NULL if pinned runs leave no
+ * aligned window that is long enough: a shorter run may still be had. */
 struct run *run_new(struct cache *, uint32_t npages);
 /* Gives back the pages behind the first npages (>= 1) of an OWNED run at once. */
 void run_trim(struct run *, uint32_t npages);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of cache/ share; nobody outside includes it. Everything here is guarded by cache->lock unless a comment
- * says otherwise, and functions named arena_, index_, evict_ and frame_ want it held.
+/* What the files of cache/ share; nobody outside includes it. Everything here is guarded by cache->lock unless a
+ * comment says otherwise, and functions named arena_, index_, evict_ and frame_ want it held.
  *
  *      cache.c   life and counters          arena.c   pages: memory, buddy allocator
  *      run.c     runs: new, trim, pins      index.c   (block, birth) -> run
  *      fill.c    I/O and checksums          evict.c   who goes when memory is wanted
  *
- * Cost of bookkeeping, a page of 4096 bytes: 25 bytes touched always; up to 360 more when every run is a single page.
+ * Cost of bookkeeping, a page of 4096 bytes: 20 bytes touched always; up to 312 more when every run is a single page.
  * Tables are mapped for the worst case and touched as they are used, so that nothing is allocated after cache_new. */
 #ifndef NVOFS_CACHE_CACHE_IMPL_H
 #define NVOFS_CACHE_CACHE_IMPL_H

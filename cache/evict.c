@@ -10,7 +10,7 @@
  *     (the run had no pin). Reading a run from front to back is one use, so a scan heats nothing.
  *  2. A run that came by read-ahead has passed when its stream first hits the run behind it. The last few stay a while:
  *     the kernel's parallel requests for one stream arrive out of order.
- *  3. What left SMALL is remembered (ghost) while one arena's worth is evicted; read again in that time it goes to MAIN.
+ *  3. What left SMALL is remembered (ghost) while one arena's worth is evicted; read again by then, it goes to MAIN.
  *  4. A pinned run stays on its list until the evictor meets it, is then taken off, and comes back with its last unpin:
  *     so hits move nothing, and each skipped run costs O(1).
  *  5. A run without pins is VALID and on a list.

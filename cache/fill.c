@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A run's I/O: fills with their checksums, private reads, writes, and who waits.
  *
- *      run_fill --> FILLING --> lane --> io.done: checksums, no lock --> VALID | FAILED --> waiters --> io.stable: unpin
+ *      run_fill --> FILLING --> lane --> io.done: checksums, no lock --> VALID | FAILED --> waiters; io.stable: unpin
  *
  *  1. From submit to io.stable() the run has a pin of its own, so that neither done() nor a waiter, giving back theirs,
  *     can free what the lane still looks at.

@@ -2,7 +2,7 @@
 /* The index: device block -> the run that holds it. A hash of leaves, each for 16 neighbouring blocks.
  *
  * Why leaves of 16: I/O comes in stretches, so inserting 128 blocks touches 9 leaves and not 128 hash buckets; when
- * every block is far from every other a leaf costs 80 bytes for its one page, 2 % of the memory that it names. The entry
+ * every block is far from every other a leaf costs 80 bytes for its one page, 2 % of the memory it names. The entry
  * is a run's number; the page follows from the run's first block, and the birth is the run's.
  *
  *  1. A block has one entry at most: of two births the one that was put in last, because there is one content on the
