@@ -102,8 +102,8 @@ uint32_t cache_missing(struct cache *, uint64_t block, uint64_t birth, uint32_t 
 bool run_wait(struct run *, struct waiter *w);
 
 /* Puts an OWNED run into the index as FILLING under (block, birth) and reads it on lane. crcs[] must be set. Takes a
- * pin of its own until the fill is done. -EEXIST, with nothing done, if any of its blocks is there already (somebody was
- * faster: look again). When the data is in memory every page's CRC32C is compared: VALID, or FAILED with status
+ * pin of its own until the fill is done. -EEXIST, with nothing done, if any of its blocks is there already (somebody
+ * was faster: look again). When the data is in memory every page's CRC32C is compared: VALID, or FAILED with status
  * -E_CHECKSUM and bad_page for the report. */
 int run_fill(struct run *, struct lane *, uint64_t block, uint64_t birth);
 /* As run_fill without index and without checksum: private reading of something that the caller checks itself
@@ -114,7 +114,8 @@ void run_read(struct run *, struct lane *, uint64_t block, unsigned flags, void 
 void run_write(struct run *, struct lane *, uint64_t block, unsigned flags, void (*done)(struct run *, int status));
 /* Computes crcs[] of an OWNED run's pages from its memory. */
 void run_checksum(struct run *);
-/* An OWNED run whose pages hold the content of (block, birth...): VALID and found from now on. Replaces older births. */
+/* An OWNED run whose pages hold the content of (block, birth...): VALID and found from now on. Replaces what other
+ * births the index has there. */
 void cache_insert(struct run *, uint64_t block, uint64_t birth);
 /* The blocks were freed: forget them (pins keep the memory, not the index entry). */
 void cache_drop(struct cache *, uint64_t block, uint32_t nblocks);
@@ -128,6 +129,7 @@ struct readahead {
 };
 /* A read of [first, first+n): returns how many blocks to read ahead and from where (*start); 0: none. eof in blocks.
  * Grows from 32 to max_window blocks on sequential access, falls to nothing on random. */
-uint32_t readahead_next(struct readahead *, uint64_t first, uint32_t n, uint64_t eof, uint32_t max_window, uint64_t *start);
+uint32_t readahead_next(struct readahead *, uint64_t first, uint32_t n, uint64_t eof, uint32_t max_window,
+			uint64_t *start);
 
 #endif
