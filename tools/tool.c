@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The common part of the tools that work on a namespace without mounting it for others. */
+#include "tools/tool.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "cache/cache.h"
+#include "fs/fs.h"
+#include "transport/ns.h"
+
+#define CACHE_BYTES (16 * MiB)
+
+volatile sig_atomic_t tool_cancelled;
+
+int tool_ns_open(struct tool_ns *t, const char *text)
+{
+	struct ns_conf conf = { .nr_queues = 1, .reclaim = fs_reclaim, .reclaim_arg = &t->fs };
+	struct cache_conf cache_conf = { .bytes = CACHE_BYTES };
+	char why[512];
+	size_t len;
+	void *mem;
+	int r;
+
+	*t = (struct tool_ns){ .text = text };
+	r = ns_addr_parse(&conf.addr, text, false, why, sizeof(why));
+	if (!r)
+		r = ns_open(&t->ns, &conf, why, sizeof(why));
+	if (r) {
+		log_error("%s", why);
+		return r;
+	}
+	r = cache_new(&t->cache, &cache_conf);
+	if (!r) {
+		mem = cache_memory(t->cache, &len);
+		r = ns_add_memory(t->ns, mem, len);
+	}
+	if (r) {
+		log_error("%s: memory for input and output: %s", text, err_text(r));
+		tool_ns_close(t);
+	}
+	return r;
+}
+
+void tool_ns_close(struct tool_ns *t)
+{
+	if (t->ns)
+		ns_close(t->ns);
+	if (t->cache)
+		cache_free(t->cache);
+	t->ns = NULL;
+	t->cache = NULL;
+}
+
+static void on_signal(int signal_number)
+{
+	tool_cancelled = signal_number;
+}
+
+void tool_catch_signals(void)
+{
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+}
+
+void tool_progress_init(struct tool_progress *p, const char *what, bool wanted)
+{
+	*p = (struct tool_progress){ .what = what, .on = wanted && isatty(STDERR_FILENO) };
+}
+
+void tool_progress_show(struct tool_progress *p, uint64_t done, uint64_t total)
+{
+	uint64_t now = p->on ? clock_now() : 0;
+
+	if (!p->on || now < p->next_ns)
+		return;
+	p->next_ns = now + 200 * NS_PER_MS;
+	p->drawn = true;
+	fprintf(stderr, "\r%s: %3u %%", p->what, total ? (unsigned)(done * 100.0 / total) : 100);
+	fflush(stderr);
+}
+
+void tool_progress_end(struct tool_progress *p)
+{
+	if (p->drawn)
+		fprintf(stderr, "\r%*s\r", (int)strlen(p->what) + 8, "");
+	p->drawn = false;
+}
