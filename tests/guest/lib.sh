@@ -30,6 +30,6 @@ wait_for() { # SECONDS COMMAND...
 }
 
 # The rest needs the programs; checked on both sides.
-for program in nvofs-target nvofsctl; do
+for program in ${programs:-nvofs-target}; do
 	[ -x "$tools/$program" ] || skip "$tools/$program is not built"
 done

@@ -17,7 +17,21 @@ start_target() {
 
 connect() { # [OPTION]...
 	nvme connect -t tcp -a 127.0.0.1 -s 4420 -n $nqn --reconnect-delay=1 --ctrl-loss-tmo=60 "$@" || fail "nvme connect $*"
-	wait_for 10 test -b /dev/nvme0n1 || fail "no block device: $(dmesg | tail -n 5)"
+	wait_for 20 both_there || fail "no block device: $(dmesg | tail -n 5)"
+}
+# Linux scans for namespaces after connect has returned, in parallel: their numbers are not the devices' numbers. Sets
+# big and small.
+both_there() {
+	local disk
+	big='' small=''
+	for disk in /sys/block/nvme0n*; do
+		[ "$(cat "$disk/size" 2>/dev/null || echo 0)" -gt 0 ] || continue
+		case $(cat "$disk/nsid") in
+		1) big=/dev/${disk##*/} ;;
+		2) small=/dev/${disk##*/} ;;
+		esac
+	done
+	[ -b "$big" ] && [ -b "$small" ]
 }
 disconnect() {
 	umount /mnt 2>/dev/null || true
@@ -29,23 +43,22 @@ check_identify() {
 	grep -q "subnqn: *$nqn" /root/discovery || fail "discovery does not name the subsystem: $(cat /root/discovery)"
 	connect
 	nvme id-ctrl /dev/nvme0 >/root/id-ctrl || fail "id-ctrl"
-	nvme id-ns /dev/nvme0n1 >/root/id-ns || fail "id-ns"
+	nvme id-ns "$big" >/root/id-ns || fail "id-ns"
 	nvme list-ns /dev/nvme0 | grep -qc 0x || fail "list-ns"
-	[ -b /dev/nvme0n2 ] || fail "the second namespace is missing"
-	[ "$(blockdev --getsize64 /dev/nvme0n1)" = $((300 << 20)) ] || fail "wrong size"
+	[ "$(blockdev --getsize64 "$big")" = $((300 << 20)) ] || fail "wrong size"
 	disconnect
 }
 
 # Real files onto ext4, and back after a new connection (nothing is cached then).
 check_ext4() { # [connect option]...
 	connect "$@"
-	mkfs.ext4 -q -F /dev/nvme0n1 || fail "mkfs.ext4"
-	mount -t ext4 /dev/nvme0n1 /mnt
+	mkfs.ext4 -q -F "$big" || fail "mkfs.ext4"
+	mount -t ext4 "$big" /mnt
 	cp -a /usr/include/linux "$source_root/tests" /mnt/
 	disconnect
 	connect "$@"
-	e2fsck -fn /dev/nvme0n1 >/root/e2fsck 2>&1 || fail "e2fsck: $(tail -n 5 /root/e2fsck)"
-	mount -t ext4 /dev/nvme0n1 /mnt
+	e2fsck -fn "$big" >/root/e2fsck 2>&1 || fail "e2fsck: $(tail -n 5 /root/e2fsck)"
+	mount -t ext4 "$big" /mnt
 	diff -r --no-dereference /usr/include/linux /mnt/linux || fail "ext4 $*: files differ"
 	diff -r --no-dereference "$source_root/tests" /mnt/tests || fail "ext4 $*: files differ"
 	fstrim /mnt || fail "fstrim"
@@ -56,14 +69,14 @@ check_ext4() { # [connect option]...
 check_commands() {
 	connect
 	dd if=/dev/urandom of=/root/random bs=1M count=4 status=none
-	dd if=/root/random of=/dev/nvme0n2 bs=1M oflag=direct conv=fsync status=none
-	cmp -n $((4 << 20)) /root/random /dev/nvme0n2 || fail "read back"
-	nvme flush /dev/nvme0n2 -n 2 >/dev/null || fail "flush"
-	blkdiscard -z -o $((1 << 20)) -l $((1 << 20)) /dev/nvme0n2 || fail "write zeroes"
-	cmp -n $((1 << 20)) -i $((1 << 20)):0 /dev/nvme0n2 /dev/zero || fail "not zero after write zeroes"
-	cmp -n $((2 << 20)) -i $((2 << 20)) /root/random /dev/nvme0n2 || fail "write zeroes went too far"
-	blkdiscard -o $((2 << 20)) -l $((1 << 20)) /dev/nvme0n2 || fail "deallocate"
-	cmp -n $((1 << 20)) -i $((3 << 20)) /root/random /dev/nvme0n2 || fail "deallocate went too far"
+	dd if=/root/random of="$small" bs=1M oflag=direct conv=fsync status=none
+	cmp -n $((4 << 20)) /root/random "$small" || fail "read back"
+	nvme flush "$small" -n 2 >/dev/null || fail "flush"
+	blkdiscard -z -o $((1 << 20)) -l $((1 << 20)) "$small" || fail "write zeroes"
+	cmp -n $((1 << 20)) -i $((1 << 20)):0 "$small" /dev/zero || fail "not zero after write zeroes"
+	cmp -n $((2 << 20)) -i $((2 << 20)) /root/random "$small" || fail "write zeroes went too far"
+	blkdiscard -o $((2 << 20)) -l $((1 << 20)) "$small" || fail "deallocate"
+	cmp -n $((1 << 20)) -i $((3 << 20)) /root/random "$small" || fail "deallocate went too far"
 	disconnect
 	note "commands: ok"
 }
@@ -73,14 +86,15 @@ check_restart() {
 	local io
 	connect
 	dd if=/dev/urandom of=/root/big bs=1M count=128 status=none
-	dd if=/root/big of=/dev/nvme0n1 bs=256k oflag=direct conv=fsync status=none &
+	dd if=/root/big of="$big" bs=256k oflag=direct conv=fsync status=none &
 	io=$!
 	sleep 0.3
+	kill -0 $io 2>/dev/null || fail "the write is over before the target is killed: the test tests nothing"
 	kill -9 $target
 	wait $target 2>/dev/null || true
 	start_target
 	wait $io || fail "the write did not survive the restart"
-	cmp -n $((128 << 20)) /root/big /dev/nvme0n1 || fail "wrong data after the restart"
+	cmp -n $((128 << 20)) /root/big "$big" || fail "wrong data after the restart"
 	disconnect
 	note "restart under load: ok"
 }
