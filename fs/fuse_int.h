@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of the FUSE translation, for fs/fuse*.c alone.
+ *
+ *      /dev/fuse --fuse_rx--> libfuse --handler--> fuse_req + op --run--> finish --reply--> /dev/fuse
+ *                    |                    ^
+ *                    '---- backlog -------'   no op or no frames are to be had just now
+ *
+ *  1. A request is read by whichever worker gets it, and stays with that worker to its reply.
+ *  2. Every fuse_req has an op; there are as many of them as ops, so having an op is enough.
+ *  3. A handler copies what it was given (names, values): libfuse's memory is the receive buffer.
+ *  4. INTERRUPT and FORGET need no op: they are read and answered however many requests are waiting. */
+#ifndef NVOFS_FS_FUSE_INT_H
+#define NVOFS_FS_FUSE_INT_H
+
+#include <pthread.h>
+#include "fs/fs.h"
+#include "fs/fuse_front.h"
+#include "fs/ops.h"
+
+#define FUSE_RX_HEADER 80u      /* fuse_in_header and fuse_write_in: where a WRITE's payload begins */
+#define FUSE_RX_RUNS 2u         /* 1 MiB in runs of 512 KiB */
+#define FUSE_BACKLOG_MAX 512u   /* requests; beyond it /dev/fuse is left alone */
+#define FUSE_BACKLOG_BYTES (64 * MiB)
+
+struct fuse_req;
+struct fuse_session;
+struct fuse_worker;
+struct fuse_dir;
+
+struct freq {                      /* a request of the kernel that is being worked on */
+	struct fuse_req *req;
+	struct fuse_worker *fw;
+	struct op *op;
+	struct list link;          /* fw->free_reqs */
+	uint64_t unique;           /* the kernel's number of it */
+	void *data;                /* heap, freed with the request; or NULL */
+	struct fuse_dir *dir;      /* readdir */
+	struct stat attr;          /* create: the new file, while it is being opened */
+	int open_flags;
+	char name[NAME_BYTES + 1], name2[NAME_BYTES + 1];
+};
+
+struct fuse_rx_letter {            /* a request that has to wait, with its bytes behind it */
+	struct list link;
+	size_t size;
+	char bytes[];
+};
+
+struct fuse_rx {
+	char *spill;               /* FUSE_RX_HEADER + max_write bytes of ordinary memory; begins with the header */
+	size_t spill_len;
+	struct run *runs[FUSE_RX_RUNS]; /* OWNED: where the next payload goes; NULL: none to be had */
+	unsigned nruns;            /* that a payload of max_write needs */
+	uint32_t pages[FUSE_RX_RUNS];
+	struct run *given[FUSE_RX_RUNS]; /* payload of the WRITE being processed, until its handler takes it */
+	unsigned ngiven;
+	const void *in;            /* the request being processed, as it came */
+	struct list backlog;
+	unsigned backlog_count;
+	size_t backlog_bytes;
+};
+
+struct fuse_worker {
+	struct fuse_front *front;
+	struct worker *w;
+	unsigned index;
+	pthread_t thread;
+	bool started;
+	int epoll_fd;
+	bool fuse_wanted;          /* /dev/fuse is in the epoll set for input */
+	struct fuse_rx rx;
+	struct freq *reqs;
+	struct list free_reqs;
+	unsigned inuse;
+	_Atomic uint64_t spilled;
+};
+
+struct fuse_front {
+	struct fuse_front_conf conf;
+	struct fs *fs;
+	struct fuse_session *session;
+	int fd;
+	bool foreign_mount;        /* /dev/fd/N */
+	unsigned nworkers;
+	struct fuse_worker *workers;
+	size_t max_write;
+	uint64_t init_unique;      /* of the INIT request being answered, else 0 */
+	uint64_t init_flags;       /* what the kernel offers, flags2 in the upper half */
+	bool direct_mmap;          /* the kernel can map files that are open for direct I/O */
+	_Atomic bool usable, ending, near_full;
+	_Atomic unsigned draining; /* workers with requests left, once ending */
+};
+
+/* ---- fuse_init.c ---- */
+/* libfuse's reply to INIT goes through here, to add what the library does not know yet. */
+ssize_t fuse_init_writev(int fd, struct iovec *iov, int count, void *front);
+void fuse_init_seen(struct fuse_front *, const void *request, size_t size);
+
+/* ---- fuse_rx.c ---- */
+int fuse_rx_init(struct fuse_worker *);
+void fuse_rx_exit(struct fuse_worker *);
+/* Reads and processes a batch; true if there was any. Sets front->ending when the kernel has let go. */
+bool fuse_rx_pump(struct fuse_worker *);
+/* Whether one more request could be taken in. */
+bool fuse_rx_ready(const struct fuse_worker *);
+/* Moves the payload of the WRITE being processed to runs[]; returns their number. */
+unsigned fuse_rx_take(struct fuse_worker *, struct run **runs);
+
+/* ---- fuse_req.c ---- */
+extern __thread struct fuse_worker *fuse_self; /* the worker whose thread this is */
+/* With an op; NULL (and the request is answered with ENOMEM) is our own bug: the loop asks fuse_rx_ready first. */
+struct freq *freq_new(struct fuse_req *);
+/* Copies a name into one of q's; false (and the request is answered and ended) if it is too long. */
+bool freq_name(struct freq *, char *to, const char *name);
+/* Starts q->op with run; finish gets it back. */
+void freq_start(struct freq *, int (*run)(struct op *), void (*finish)(struct op *, int status));
+/* A second operation for the same request, in place of the first, whose finish this is called from. */
+struct op *freq_next_op(struct freq *);
+/* Ends q and its op; the request must have been answered. */
+void freq_end(struct freq *);
+/* Answers with an error (a negative code) and ends q. */
+void freq_fail(struct freq *, int status);
+/* finish functions: status alone; status or attributes; status or an entry. */
+void freq_done_status(struct op *, int status);
+void freq_done_attr(struct op *, int status);
+void freq_done_entry(struct op *, int status);
+
+/* ---- tables of handlers, filled in by their files ---- */
+struct fuse_lowlevel_ops;
+void fuse_meta_ops(struct fuse_lowlevel_ops *);
+void fuse_data_ops(struct fuse_lowlevel_ops *);
+void fuse_dir_ops(struct fuse_lowlevel_ops *);
+void fuse_xattr_ops(struct fuse_lowlevel_ops *);
+void fuse_init_ops(struct fuse_lowlevel_ops *);
+
+/* ---- fuse_worker.c ---- */
+int fuse_worker_init(struct fuse_worker *, struct fuse_front *, unsigned index);
+void fuse_worker_exit(struct fuse_worker *);
+void fuse_worker_run(struct fuse_worker *);
+/* The kernel has let go; once, whoever notices first. */
+void fuse_worker_end(struct fuse_front *);
+
+#endif

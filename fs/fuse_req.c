@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A request of the kernel from its handler to its reply: taking an op, keeping names, answering. */
+#define FUSE_USE_VERSION 314
+#include <assert.h>
+#include <fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "fs/fuse_int.h"
+
+__thread struct fuse_worker *fuse_self;
+
+static struct freq *req_take(fuse_req_t req, struct op *op)
+{
+	struct fuse_worker *fw = fuse_self;
+	struct freq *q = list_entry(list_pop(&fw->free_reqs), struct freq, link);
+	const struct fuse_in_header *in = fw->rx.in;
+
+	q->req = req;
+	q->op = op;
+	q->unique = in->unique;
+	q->data = NULL;
+	q->dir = NULL;
+	op->owner = q;
+	fw->inuse++;
+	return q;
+}
+
+struct freq *freq_new(fuse_req_t req)
+{
+	struct fuse_worker *fw = fuse_self;
+	struct op *op = list_empty(&fw->free_reqs) ? NULL : op_new(fw->w);
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+	if (!op) {
+		fuse_reply_err(req, ENOMEM);
+		return NULL;
+	}
+	op->uid = ctx->uid;
+	op->gid = ctx->gid;
+	return req_take(req, op);
+}
+
+bool freq_name(struct freq *q, char *to, const char *name)
+{
+	size_t len = strlen(name);
+
+	if (len > NAME_BYTES) {
+		freq_fail(q, -ENAMETOOLONG);
+		return false;
+	}
+	memcpy(to, name, len + 1);
+	return true;
+}
+
+void freq_start(struct freq *q, int (*run)(struct op *), void (*finish)(struct op *, int))
+{
+	q->op->run = run;
+	q->op->finish = finish;
+	op_start(q->op);
+}
+
+struct op *freq_next_op(struct freq *q)
+{
+	struct op *op;
+
+	op_free(q->op);
+	op = op_new(q->fw->w);
+	assert(op); /* the one just given back, at least */
+	op->owner = q;
+	q->op = op;
+	return op;
+}
+
+void freq_end(struct freq *q)
+{
+	struct fuse_worker *fw = q->fw;
+
+	free(q->data);
+	q->data = NULL;
+	if (q->op)
+		op_free(q->op);
+	q->op = NULL;
+	q->req = NULL;
+	list_push(&fw->free_reqs, &q->link);
+	fw->inuse--;
+}
+
+void freq_fail(struct freq *q, int status)
+{
+	fuse_reply_err(q->req, -err_errno(status));
+	freq_end(q);
+}
+
+void freq_done_status(struct op *op, int status)
+{
+	freq_fail(op->owner, status);
+}
+
+void freq_done_attr(struct op *op, int status)
+{
+	struct freq *q = op->owner;
+
+	if (status) {
+		freq_fail(q, status);
+		return;
+	}
+	fuse_reply_attr(q->req, &op->attr, q->fw->front->conf.attr_timeout);
+	freq_end(q);
+}
+
+void freq_done_entry(struct op *op, int status)
+{
+	struct freq *q = op->owner;
+	struct fuse_front *f = q->fw->front;
+	struct fuse_entry_param e = { .attr = op->attr, .attr_timeout = f->conf.attr_timeout,
+				      .entry_timeout = f->conf.entry_timeout };
+
+	if (status) {
+		freq_fail(q, status);
+		return;
+	}
+	e.ino = op->attr.st_ino;
+	/* The kernel did not get it (the caller was interrupted): it will never forget it either. */
+	if (fuse_reply_entry(q->req, &e))
+		fs_forget(f->fs, op->attr.st_ino, 1);
+	freq_end(q);
+}
