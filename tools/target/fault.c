@@ -11,7 +11,12 @@
 /* N, at least 1. */
 static int parse_count(const char *text, uint64_t *n)
 {
-	return u64_parse(text, UINT64_MAX, n) || !*n ? -EINVAL : 0;
+	uint64_t value;
+
+	if (u64_parse(text, UINT64_MAX, &value) || !value)
+		return -EINVAL;
+	*n = value;
+	return 0;
 }
 
 static int parse_error_status(struct fault *f, const char *text)

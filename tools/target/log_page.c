@@ -54,7 +54,7 @@ static void discovery_entry(const struct queue *q, struct discovery_entry_wire *
 {
 	q->front->address((struct queue *)q, e);
 	e->subtype = subtype;
-	e->treq = NVME_TREQ_NOT_REQUIRED | NVME_TREQ_NO_SQ_FLOW;
+	e->treq = NVME_TREQ_NO_SQ_FLOW;
 	e->portid = put16(1);
 	e->cntlid = put16(NVME_CNTLID_DYNAMIC);
 	e->asqsz = put16(32);
