@@ -9,7 +9,8 @@
 
 #define HASH_SHIFT 9            /* 55 of 64 bits */
 #define INODE_FLAGS INODE_TRUNCATE
-#define MAX_SIZE ((uint64_t)INT64_MAX)
+#define MAX_SIZE (1ull << 60)         /* longest file, bytes */
+#define LINKS_MAX 0x7fffffffu
 
 uint64_t check_hash(const struct check *c, const void *name, size_t len)
 {
@@ -101,6 +102,8 @@ static void inode_fields(struct check *c, const struct inode_disk *d)
 		check_say(c, ino, "mode %o is of no known type", get32(d->mode));
 	if (get64(d->size) > MAX_SIZE)
 		check_say(c, ino, "size %llu", ull(get64(d->size)));
+	if (get32(d->nlink) > LINKS_MAX)
+		check_say(c, ino, "link count %u", get32(d->nlink));
 	if (get32(d->flags) & ~INODE_FLAGS)
 		check_say(c, ino, "unknown flags %x", get32(d->flags));
 	if (get32(d->compression))
@@ -306,7 +309,7 @@ static void extent_check(struct check *c, uint64_t birth, const struct check_key
 		return;
 	}
 	end = k->offset + get16(d->nblocks);
-	if (end < k->offset || end > MAX_SIZE / FS_BLOCK + 1)
+	if (end < k->offset || end > MAX_SIZE / FS_BLOCK)
 		check_say(c, k->object, "extent at file block %llu: beyond the largest file", ull(k->offset));
 	if (k->offset < o->extent_end)
 		check_say(c, k->object, "extent at file block %llu: overlaps the one before it, which ends at %llu",
