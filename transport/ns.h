@@ -46,7 +46,9 @@ struct io {
 	uint32_t nblocks;      /* any number: the lane splits */
 	void *mem;             /* nblocks * BLOCK_SIZE, page-aligned, inside memory that ns_add_memory knows; borrowed */
 	void (*done)(struct io *, int status);  /* on the lane's thread; 0 or a negative code (base/err.h) */
-	void (*stable)(struct io *);            /* may be NULL; lane's thread or the control thread, so keep it short */
+	/* On the lane's thread (after lane_close: any), so keep it short. NULL: the write is made with FUA, so that there
+	 * is nothing to wait for. */
+	void (*stable)(struct io *);
 	/* below: the lane's */
 	struct list link;      /* lane queue, or the namespace's unflushed list */
 	uint32_t next;         /* blocks handed to slots so far */
@@ -74,8 +76,14 @@ struct ns_info {
 	bool hdr_digest, data_digest;
 	uint64_t map_ns;           /* time spent registering memory */
 	/* change: */
-	uint32_t reconnects;
-	bool connected;
+	_Atomic uint32_t reconnects;
+	_Atomic bool connected;
+};
+
+struct ns_list_entry {
+	uint32_t nsid, lba_size;
+	uint64_t bytes;
+	uint8_t nguid[16], eui64[8], uuid[16];
 };
 
 /* Counters of one lane; written by its thread only, read by anyone (relaxed). */
@@ -99,6 +107,7 @@ struct ns_conf {
 	void *reclaim_arg;
 	/* Namespace went away / came back (for the log, status); control thread. May be NULL. */
 	void (*event)(void *arg, struct ns *, bool connected);
+	void *event_arg;
 };
 
 /* Connects (blocking, all of WIRE.md's table). On failure *ns is NULL and why has one line that a user understands
@@ -109,7 +118,10 @@ void ns_close(struct ns *);
 const struct ns_info *ns_info(const struct ns *);
 /* Registers [mem, mem+len) for I/O: before the first io that uses it; stays until ns_close. */
 int ns_add_memory(struct ns *, void *mem, size_t len);
-/* Reads or writes blocks through a private bounce buffer, blocking. Reads also inside reclaim(). For tools and mount. */
+/* The active namespaces of the subsystem, as found by ns_open with NS_ADMIN_ONLY. How many; *list is the namespace's own. */
+unsigned ns_list(const struct ns *, const struct ns_list_entry **list);
+/* Reads or writes blocks through a private bounce buffer and a queue of its own, blocking; writes are made with FUA. Any
+ * thread. Reads also inside reclaim(). For tools and mount. */
 int ns_read_sync(struct ns *, uint64_t block, uint32_t nblocks, void *buf);
 int ns_write_sync(struct ns *, uint64_t block, uint32_t nblocks, const void *buf, unsigned flags);
 int ns_flush_sync(struct ns *);

@@ -18,9 +18,14 @@
 #include "transport/addr.h"
 #include "transport/nvme_wire.h"
 
-struct wire;
+struct wire_ops;
 struct wire_domain;
 struct lane_stats;
+
+/* Head of every fabric's own structure. */
+struct wire {
+	const struct wire_ops *ops;
+};
 
 enum slot_dir { SLOT_NONE, SLOT_TO_HOST, SLOT_TO_CTRL };
 
@@ -40,6 +45,10 @@ struct slot {
 	struct slot *next;
 	/* the owner's */
 	void *owner;
+	uint64_t block;           /* for the log and for ranges in doubt: in units of 4096 bytes */
+	uint32_t nblocks;
+	uint8_t retries, state;
+	uint64_t due, mark;       /* time of the next try; sequence a Flush vouches for */
 };
 
 struct wire_key {

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* NVMe/TCP: one connection is one queue. Private to the tcp_*.c files.
+ *
+ * A slot on a connection, and what moves it:
+ *
+ *   send: CAPSULE queued --(tcp_push: all of it handed to the kernel)--> WAITING
+ *   WAITING --R2T--> DATA queued --(all PDUs of the R2T sent)--> WAITING
+ *   WAITING --C2HData with SUCCESS, or response--> done list --> returned by poll
+ *   DATA --response--> responded; to the done list when the PDU that is being sent has left
+ *
+ *  1. slots[cid] is set from send until the slot is put on the done list; a PDU for any other CID is a violation.
+ *  2. A slot has at most one PDU on the send queue (MAXR2T is 1); its header lives in tx[cid].
+ *  3. Data of a command move strictly in order: DATAO and R2TO must equal what has moved so far.
+ *  4. Whatever arrives that breaks the rules ends the connection; nothing is trusted before it was checked. */
+#ifndef NVOFS_TRANSPORT_TCP_H
+#define NVOFS_TRANSPORT_TCP_H
+
+#include "base/num.h"
+#include "transport/tcp_pdu.h"
+#include "transport/wire.h"
+
+#define TCP_STAGING (32 * KiB)
+#define TCP_ADMIN_INCAPSULE 8192u /* always allowed on the admin queue and for Connect (TCP transport 3.3.2.2.1) */
+#define TCP_SMALL 16384u          /* reads up to this may go through the staging: a system call costs more */
+
+/* slot->flags */
+#define TCP_RESPONDED 1u
+#define TCP_LARGE 2u              /* counted in tcp_wire.large */
+#define TCP_INCAPSULE 4u
+
+enum tcp_tx_kind { TX_IDLE, TX_CAPSULE, TX_DATA };
+
+struct tcp_tx {
+	union tcp_pdu_wire pdu;
+	le32 ddgst;
+	enum tcp_tx_kind kind;
+	uint16_t ttag;
+	uint16_t tail_len;        /* digest behind the data */
+	uint32_t head_len, data_off, data_len;
+	uint32_t sent;            /* bytes of head, data and tail that the kernel has */
+	uint32_t r2t_left;        /* granted and not in this PDU */
+};
+
+enum tcp_rx_state { RX_HEADER, RX_PAD, RX_DATA, RX_DIGEST };
+
+struct tcp_wire {
+	struct wire wire;
+	int fd;                   /* -1 after stop */
+	int dead;                 /* 0, or why nothing moves any more */
+	uint16_t qid, nslots;
+	struct tcp_pdu_limits expect;
+	struct tcp_pdu_conf conf;
+	uint32_t maxh2c, incapsule;
+	struct lane_stats *stats;
+	struct slot **slots;
+	struct slot *done, **done_tail;
+
+	struct tcp_tx *tx;
+	struct slot *txq, **txq_tail;
+
+	enum tcp_rx_state rx_state;
+	struct tcp_pdu rx_pdu;
+	struct slot *rx_slot;     /* RX_PAD to RX_DIGEST */
+	uint32_t rx_left;         /* of the current state */
+	uint32_t rx_pos, rx_end;  /* unread bytes of the staging */
+	unsigned large;           /* reads above TCP_SMALL outstanding */
+	uint8_t *staging;
+};
+
+static inline struct tcp_wire *tcp_wire(const struct wire *w) { return container_of(w, struct tcp_wire, wire); }
+
+/* tcp_send.c */
+int tcp_send(struct wire *, struct slot *const *, unsigned n);
+/* Hands the kernel what it takes. 0, or < 0: dead. */
+int tcp_push(struct tcp_wire *);
+/* Grants len more bytes of a slot's data; queues the first PDU. */
+void tcp_send_granted(struct tcp_wire *, struct slot *, uint16_t ttag, uint32_t len);
+/* Best effort before the connection is given up. */
+void tcp_send_term(struct tcp_wire *, const struct tcp_pdu *, const void *header, size_t len);
+/* The slot has its answer and nothing of it is being sent. */
+void tcp_finish(struct tcp_wire *, struct slot *);
+
+/* tcp_recv.c */
+int tcp_poll(struct wire *, struct slot **done, unsigned max);
+
+#endif
