@@ -2,6 +2,7 @@
 /* On a fresh association, before any lane has its wire: reading for reclaim(), and writing again what was acknowledged but
  * not flushed (rule 3 of ns.h). Runs on the control thread on the wire of the synchronous queue, and keeps the controller
  * alive meanwhile. */
+#include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
 #include "base/err.h"
