@@ -55,7 +55,7 @@ static const char help[] =
 "  --queue-size N          entries of a queue, 2 to 1024 (128)\n"
 "  --no-hdr-digest, --no-data-digest   refuse what a host asks for\n"
 "  --cpda N, --maxh2cdata SIZE, --r2t-size SIZE, --c2h-size SIZE   shape of the PDUs\n"
-"  --spin-us N             polling before sleeping (20)\n"
+"  --spin-us N             polling before sleeping (40)\n"
 "  --congestion NAME       TCP congestion control\n"
 "  --fault FAULT           see nvofs-target(1); may be repeated\n"
 "  -q, --quiet; -v, --verbose; -h, --help; --version\n";
@@ -213,7 +213,7 @@ int options_parse(struct options *o, int argc, char **argv, int *exit_code)
 		.target = { .nqn = "nqn.2026-11.io.nvofs:target", .lba_size = 4096, .mdts = MiB, .incapsule = 8 * KiB,
 			    .max_queues = 64, .queue_size = 128, .vwc = -1 },
 		.tcp = { .hdr_digest = true, .data_digest = true, .max_h2c = MiB, .r2t_len = 16 * MiB,
-			 .c2h_len = 16 * MiB, .spin_us = 20 },
+			 .c2h_len = 16 * MiB, .spin_us = 40 },
 	};
 	*exit_code = EXIT_USAGE;
 	opterr = 0;

@@ -34,6 +34,7 @@ struct tcp_conf {
 struct stream {
 	int fd;
 	uint64_t spin_ns;
+	unsigned spin_credit, spin_skipped;
 	/* receiving: in[pos..end) is there */
 	uint8_t *in;
 	uint32_t in_size, pos, end;
