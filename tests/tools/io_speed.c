@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* io_speed read|write|randread|randwrite FILE BLOCK COUNT [THREADS [direct]]: COUNT blocks by THREADS threads (each has
- * one request under way), over the whole file. io_speed memcpy - BLOCK COUNT: what memory allows.
- * Prints "MB/s IOPS" and nothing else. Sequential threads take turns block by block. */
+/* io_speed read|write|randread|randwrite FILE BLOCK COUNT[:SECONDS] [THREADS [direct]]: COUNT blocks, or as many as there is
+ * time for, by THREADS threads (each has one request under way), over the whole file. io_speed memcpy - BLOCK COUNT: what
+ * memory allows. Prints "MB/s IOPS" and nothing else. Sequential threads take turns block by block. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -21,8 +21,10 @@ struct job {
 	bool write, random;
 	uint64_t blocks; /* that fit into the file */
 	uint64_t count;
+	double seconds; /* limit; 0: none */
+	double end;
 	size_t block;
-	_Atomic uint64_t next;
+	_Atomic uint64_t next, done;
 };
 
 static double now(void)
@@ -68,6 +70,9 @@ static void *work(void *arg)
 			fprintf(stderr, "io_speed: at %lld: %s\n", (long long)at, did < 0 ? strerror(errno) : "short");
 			exit(1);
 		}
+		atomic_fetch_add(&j->done, 1);
+		if (j->seconds > 0 && now() > j->end)
+			break;
 	}
 	munmap(mem, j->block);
 	return NULL;
@@ -101,6 +106,7 @@ static int run(struct job *j, unsigned threads)
 	pthread_t ids[256];
 	double start = now();
 
+	j->end = start + j->seconds;
 	if (threads == 1)
 		work(j);
 	else
@@ -113,7 +119,7 @@ static int run(struct job *j, unsigned threads)
 		perror("io_speed: fsync");
 		return 1;
 	}
-	report(now() - start, j->block, j->count);
+	report(now() - start, j->block, j->done);
 	return 0;
 }
 
@@ -122,13 +128,15 @@ int main(int argc, char **argv)
 	unsigned threads = argc > 5 ? (unsigned)atoi(argv[5]) : 1;
 	struct job j = { 0 };
 	struct stat st;
+	char *end;
 
 	if (argc < 5 || argc > 7 || threads < 1 || threads > 256) {
-		fprintf(stderr, "usage: io_speed read|write|randread|randwrite|memcpy FILE BLOCK COUNT [THREADS [direct]]\n");
+		fprintf(stderr, "usage: io_speed read|write|randread|randwrite|memcpy FILE BLOCK COUNT[:SECONDS] [THREADS [direct]]\n");
 		return 2;
 	}
 	j.block = strtoull(argv[3], NULL, 10);
-	j.count = strtoull(argv[4], NULL, 10);
+	j.count = strtoull(argv[4], &end, 10);
+	j.seconds = *end == ':' ? strtod(end + 1, NULL) : 0;
 	if (strcmp(argv[1], "memcpy") == 0) {
 		copy_memory(j.block, j.count);
 		return 0;
