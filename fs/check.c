@@ -159,8 +159,8 @@ static void tell(struct check *c)
 		if (!f->ino)
 			snprintf(line, sizeof(line), "%s", f->text);
 		else
-			snprintf(line, sizeof(line), "inode %llu%s%s%s: %s", (unsigned long long)f->ino, *at ? " (" : "",
-				 at, *at ? ")" : "", f->text);
+			snprintf(line, sizeof(line), "inode %llu%s%s%s: %s", (unsigned long long)f->ino,
+				 *at ? " (" : "", at, *at ? ")" : "", f->text);
 		c->conf->found(c->conf->arg, line);
 	}
 	if (c->rep->errors > c->nfound) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Free space: the bitmap that the walk gives must be the one on the device, bit for bit, and every count must be the count
- * of the bitmap below it. Bitmaps are allocated for groups that something was found in; the others have only their
- * fixed blocks set. */
+/* Free space: the bitmap that the walk gives must be the one on the device, bit for bit, and every count must be the
+ * count of the bitmap below it. Bitmaps are allocated for groups that something was found in; the others have only
+ * their fixed blocks set. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/crc.h"
@@ -133,7 +133,8 @@ static bool counts_check(struct check *c, const char *what, uint64_t which, cons
 {
 	if (said->free == found->free && said->quads == found->quads)
 		return true;
-	check_say(c, 0, "%s %llu: the descriptor says %llu free blocks and %llu free quads, below it there are %llu and %llu",
+	check_say(c, 0,
+		  "%s %llu: the descriptor says %llu free blocks and %llu free quads, below it there are %llu and %llu",
 		  what, (unsigned long long)which, (unsigned long long)said->free, (unsigned long long)said->quads,
 		  (unsigned long long)found->free, (unsigned long long)found->quads);
 	return false;
@@ -155,12 +156,14 @@ static bool desc_good(struct check *c, const char *what, uint64_t which, const s
 {
 	if (d->slot <= 1 && !(d->flags & ~DESC_UNINIT))
 		return true;
-	check_say(c, 0, "%s %llu: the descriptor has slot %u and flags %x", what, (unsigned long long)which, d->slot, d->flags);
+	check_say(c, 0, "%s %llu: the descriptor has slot %u and flags %x", what, (unsigned long long)which, d->slot,
+		  d->flags);
 	return false;
 }
 
 /* Is what was read the block that the descriptor means? */
-static bool image_good(struct check *c, const char *what, uint64_t which, const struct desc *d, const void *image, int status)
+static bool image_good(struct check *c, const char *what, uint64_t which, const struct desc *d, const void *image,
+		       int status)
 {
 	if (status)
 		check_say(c, 0, "%s %llu cannot be read: %s", what, (unsigned long long)which, err_text(status));
@@ -176,7 +179,7 @@ static bool bit(const uint8_t *map, unsigned i)
 	return map[i / 8] >> i % 8 & 1;
 }
 
-/* Both maps differ: tells the first few ranges. With parts of the tree missing, blocks without an owner mean nothing. */
+/* Both maps differ: tells the first few ranges. With parts of the tree missing, a block without owner means nothing. */
 static void diff_tell(struct check *c, uint64_t group, const uint8_t *owned, const uint8_t *image)
 {
 	unsigned told = 0, i = 0, n;
@@ -256,7 +259,8 @@ static struct counts groups_check(struct check *c, uint64_t first, const struct 
 }
 
 /* One summary block: 0 and its image, or the reason why it is not there was told (< 0). */
-static int summary_read(struct check *c, const char *what, uint64_t which, uint64_t block, const struct desc *d, uint8_t *buf)
+static int summary_read(struct check *c, const char *what, uint64_t which, uint64_t block, const struct desc *d,
+			uint8_t *buf)
 {
 	int r;
 
@@ -290,7 +294,7 @@ static struct counts l2_check(struct check *c, uint64_t l2, const struct desc *d
 	if (read && summary_read(c, "summary L2", l2, first * DESCS * GROUP_BLOCKS + L2_SLOT, d, c->node[2]))
 		return d->counts;
 	for (unsigned i = 0; i < DESCS && first + i < nl1 && !check_stop(c); i++) {
-		struct desc sub = read ? desc_get((const struct desc_disk *)c->node[2] + i) : (struct desc){ .slot = 0 };
+		struct desc sub = read ? desc_get((const struct desc_disk *)c->node[2] + i) : (struct desc){.slot = 0};
 		struct counts m = l1_check(c, first + i, read ? &sub : NULL);
 
 		counts_add(&n, &m);
@@ -318,5 +322,6 @@ void check_alloc(struct check *c)
 			  (unsigned long long)get64(c->super.free_blocks), (unsigned long long)sum.free);
 	c->rep->used_blocks = c->nblocks - MIN(sum.free, c->nblocks);
 	if (c->rep->incomplete)
-		check_say(c, 0, "parts of the tree are missing: space without an owner and counts of links were not judged");
+		check_say(c, 0,
+			  "parts of the tree are missing: space without an owner and counts of links were not judged");
 }

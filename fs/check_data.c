@@ -5,7 +5,8 @@
 #include "fs/check_impl.h"
 
 /* A finding for a range of file blocks. */
-static void say_blocks(struct check *c, const struct data_req *q, const struct check_read *r, unsigned first, unsigned n)
+static void say_blocks(struct check *c, const struct data_req *q, const struct check_read *r, unsigned first,
+		       unsigned n)
 {
 	check_say(c, q->ino, "data at offset %llu (%u block%s at device block %llu): checksum mismatch",
 		  (unsigned long long)((q->offset + first) * FS_BLOCK), n, n > 1 ? "s" : "",
@@ -38,7 +39,8 @@ static void tail_check(struct check *c, const struct data_req *q, const struct c
 	for (unsigned i = q->tail; q->tail && i < FS_BLOCK; i++) {
 		if (!last[i])
 			continue;
-		check_say(c, q->ino, "data at offset %llu: bytes beyond the end of the file are not zero (device block %llu)",
+		check_say(c, q->ino,
+			  "data at offset %llu: bytes beyond the end of the file are not zero (device block %llu)",
 			  (unsigned long long)((q->offset + r->nblocks - 1) * FS_BLOCK + i),
 			  (unsigned long long)(r->block + r->nblocks - 1));
 		return;
@@ -55,8 +57,10 @@ void check_data_flush(struct check *c)
 			c->rep->checked_blocks += r->nblocks;
 			if (r->status) {
 				c->rep->read_errors++;
-				check_say(c, c->reqs[i].ino, "data at offset %llu (%u blocks at device block %llu) cannot be "
-					  "read: %s", (unsigned long long)(c->reqs[i].offset * FS_BLOCK), r->nblocks,
+				check_say(c, c->reqs[i].ino,
+					  "data at offset %llu (%u blocks at device block %llu) cannot be "
+					  "read: %s",
+					  (unsigned long long)(c->reqs[i].offset * FS_BLOCK), r->nblocks,
 					  (unsigned long long)r->block, err_text(r->status));
 				continue;
 			}

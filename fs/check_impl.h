@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The inside of the checker. One struct check lives for one check_run:
  *
- *      check_super -> check_tree (check_item for each item, check_data in batches) -> check_alloc -> check_links -> lines
+ *      check_super -> check_tree (check_item for each, check_data in batches) -> check_links -> check_alloc -> lines
  *
  *  1. Every byte that is read is judged before it is used as a length, an offset or an address.
- *  2. A tree node is entered only if all of its blocks were unowned before: so the walk ends, whatever the pointers say.
+ *  2. A tree node is entered only if its blocks were unowned before: so the walk ends, whatever the pointers say.
  *  3. Findings are collected and told at the end, when the paths of inodes are known. */
 #ifndef NVOFS_FS_CHECK_IMPL_H
 #define NVOFS_FS_CHECK_IMPL_H

@@ -40,7 +40,8 @@ void check_object_end(struct check *c)
 
 	if (o->open && o->has_inode) {
 		if (o->blocks != o->sum && !c->rep->incomplete)
-			check_say(c, o->ino, "the inode says %llu blocks, its extents have %llu", ull(o->blocks), ull(o->sum));
+			check_say(c, o->ino, "the inode says %llu blocks, its extents have %llu", ull(o->blocks),
+				  ull(o->sum));
 		if (S_ISDIR(o->mode) && o->entries != o->names && !c->rep->incomplete)
 			check_say(c, o->ino, "the directory says %llu entries, %llu are there", ull(o->entries),
 				  ull(o->names));
@@ -63,7 +64,8 @@ static bool object_has_inode(struct check *c, const struct check_key *k)
 	char text[80];
 
 	if (!c->obj.has_inode && !c->obj.orphan_items && !c->rep->incomplete) {
-		check_say(c, k->object, "items without an inode, the first is %s", check_key_print(k, text, sizeof(text)));
+		check_say(c, k->object, "items without an inode, the first is %s",
+			  check_key_print(k, text, sizeof(text)));
 		c->obj.orphan_items = true;
 	}
 	return c->obj.has_inode;
@@ -180,8 +182,8 @@ static void name_check(struct check *c, const struct check_key *k, const uint8_t
 
 	name_print(name, len, text);
 	if (k->offset >> 8 != check_hash(c, name, len))
-		check_say(c, k->object, "%s '%s' lies at position %llx, its hash is %llx", what, text, ull(k->offset >> 8),
-			  ull(check_hash(c, name, len)));
+		check_say(c, k->object, "%s '%s' lies at position %llx, its hash is %llx", what, text,
+			  ull(k->offset >> 8), ull(check_hash(c, name, len)));
 	if (bucket_double(c, k, name, len))
 		check_say(c, k->object, "%s '%s' is there twice", what, text);
 }
@@ -285,14 +287,16 @@ static bool extent_place(struct check *c, const struct check_key *k, const struc
 	}
 	fixed = check_fixed(c, block, n);
 	if (fixed) {
-		check_say(c, k->object, "extent at file block %llu: device blocks %llu+%u are inside the %s", ull(k->offset),
-			  ull(block), n, fixed);
+		check_say(c, k->object, "extent at file block %llu: device blocks %llu+%u are inside the %s",
+			  ull(k->offset), ull(block), n, fixed);
 		return false;
 	}
 	twice = check_own(c, block, n, &first);
 	if (twice)
-		check_say(c, k->object, "extent at file block %llu: %u of its device blocks %llu+%u are used by something else "
-			  "too, the first is %llu", ull(k->offset), twice, ull(block), n, ull(first));
+		check_say(c, k->object,
+			  "extent at file block %llu: %u of its device blocks %llu+%u are used by something else "
+			  "too, the first is %llu",
+			  ull(k->offset), twice, ull(block), n, ull(first));
 	return true;
 }
 

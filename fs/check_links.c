@@ -141,16 +141,16 @@ static void name_check(struct check *c, const struct name_rec *rec)
 	}
 	in->names++;
 	if (rec->dtype != IFTODT(in->mode))
-		check_say(c, rec->dir, "directory entry '%s' says type %u, inode %llu is of type %u", name_text(c, rec, text),
-			  rec->dtype, ull(rec->ino), IFTODT(in->mode));
+		check_say(c, rec->dir, "directory entry '%s' says type %u, inode %llu is of type %u",
+			  name_text(c, rec, text), rec->dtype, ull(rec->ino), IFTODT(in->mode));
 	if (!S_ISDIR(in->mode))
 		return;
 	dir = inode_find(c, rec->dir);
 	if (dir)
 		dir->subdirs++;
 	if (in->parent != rec->dir)
-		check_say(c, rec->ino, "the directory says its parent is %llu, but its name is in %llu", ull(in->parent),
-			  ull(rec->dir));
+		check_say(c, rec->ino, "the directory says its parent is %llu, but its name is in %llu",
+			  ull(in->parent), ull(rec->dir));
 }
 
 static void directory_links(struct check *c, const struct inode_rec *in)
@@ -269,5 +269,6 @@ void check_links(struct check *c)
 	if (!inode_find(c, INO_ROOT))
 		check_say(c, 0, "there is no root directory");
 	if (c->ninodes != get64(c->super.inodes))
-		check_say(c, 0, "superblock: %llu inodes, %llu were found", ull(get64(c->super.inodes)), ull(c->ninodes));
+		check_say(c, 0, "superblock: %llu inodes, %llu were found", ull(get64(c->super.inodes)),
+			  ull(c->ninodes));
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The checker's choice of superblock (newest valid one of both rings) and what can be said of it alone. A torn slot is no
- * finding: a crash while it was written leaves one. A ring without a single valid slot is. */
+/* The checker's choice of superblock (newest valid one of both rings) and what can be said of it alone. A torn slot is
+ * no finding: a crash while it was written leaves one. A ring without a single valid slot is. */
 #include <string.h>
 #include "fs/check_impl.h"
 
@@ -98,7 +98,8 @@ static bool super_usable(struct check *c)
 		check_say(c, 0, "superblock: the file system has %llu blocks, the namespace only %llu",
 			  (unsigned long long)n, (unsigned long long)c->conf->source.nblocks);
 	if (get32(s->block_size) != FS_BLOCK || get32(s->node_size) != NODE_SIZE)
-		check_say(c, 0, "superblock: block size %u and node size %u", get32(s->block_size), get32(s->node_size));
+		check_say(c, 0, "superblock: block size %u and node size %u", get32(s->block_size),
+			  get32(s->node_size));
 	if (get32(s->csum_type) != CSUM_CRC32C)
 		check_say(c, 0, "superblock: unknown checksum type %u", get32(s->csum_type));
 	if (get64(s->ring_b) <= JOURNAL_START || !range_fits(get64(s->ring_b), RING_BLOCKS, end))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fsck.nvofs: checks the committed state, then what the journal makes of it. The journal is replayed in memory (-n) or for
- * real; nothing else is ever repaired.
+/* fsck.nvofs: checks the committed state, then what the journal makes of it. The journal is replayed in memory (-n) or
+ * for real; nothing else is ever repaired.
  *
  *      probe -> holder? -> committed state -> (journal) -> state after replay
  *                 |-n: committed state only, again while checkpoints replace it */
@@ -117,16 +117,17 @@ static void tell_statistics(const struct fsck *f)
 	char uuid[UUID_TEXT];
 
 #define N(x) ((unsigned long long)(x))
-	printf("  UUID %s, label '%.64s', generation %llu, epoch %llu, %s\n", uuid_print(r->super.uuid, uuid), r->super.label,
-	       N(get64(r->super.gen)), N(get64(r->super.epoch)),
+	printf("  UUID %s, label '%.64s', generation %llu, epoch %llu, %s\n", uuid_print(r->super.uuid, uuid),
+	       r->super.label, N(get64(r->super.gen)), N(get64(r->super.epoch)),
 	       get32(r->super.state) & SUPER_CLEAN ? "unmounted cleanly" : "not unmounted");
-	printf("  %llu inodes: %llu directories, %llu files, %llu symbolic links, %llu others; %llu names, %llu orphans\n",
-	       N(r->inodes), N(r->directories), N(r->files), N(r->symlinks), N(r->specials), N(r->names), N(r->orphans));
+	printf(
+	    "  %llu inodes: %llu directories, %llu files, %llu symbolic links, %llu others; %llu names, %llu orphans\n",
+	    N(r->inodes), N(r->directories), N(r->files), N(r->symlinks), N(r->specials), N(r->names), N(r->orphans));
 	printf("  %llu tree nodes (%llu leaves) in %u levels, %llu items: %llu extents (%llu unwritten), %llu inline, "
 	       "%llu attributes\n", N(r->nodes), N(r->leaves), r->levels, N(r->items), N(r->extents), N(r->unwritten),
 	       N(r->inlines), N(r->xattrs));
-	printf("  %llu data blocks; %llu blocks read and verified; %llu of %llu groups never written\n", N(r->data_blocks),
-	       N(r->checked_blocks), N(r->groups_uninit), N(r->groups));
+	printf("  %llu data blocks; %llu blocks read and verified; %llu of %llu groups never written\n",
+	       N(r->data_blocks), N(r->checked_blocks), N(r->groups_uninit), N(r->groups));
 }
 
 /* The last line. */
@@ -135,8 +136,8 @@ static void tell_result(const struct fsck *f, int code)
 	const struct check_report *r = &f->report;
 
 	if (code & EXIT_UNCORRECTED)
-		printf("%s: %llu error%s; nothing but the journal can be repaired by this version\n", f->t.text, N(r->errors),
-		       r->errors == 1 ? "" : "s");
+		printf("%s: %llu error%s; nothing but the journal can be repaired by this version\n", f->t.text,
+		       N(r->errors), r->errors == 1 ? "" : "s");
 	else
 		printf("%s: %s, %llu inodes, %llu of %llu blocks used\n", f->t.text,
 		       code & EXIT_CORRECTED ? "journal replayed" : "clean", N(r->inodes), N(r->used_blocks),
@@ -168,7 +169,8 @@ static int check_live(struct fsck *f, const char *who)
 	struct fs_probe now;
 	int r = 0;
 
-	printf("%s: %s\n%s: it is mounted: checking its newest checkpoint, without what came later\n", f->t.text, who, f->t.text);
+	printf("%s: %s\n%s: it is mounted: checking its newest checkpoint, without what came later\n", f->t.text, who,
+	       f->t.text);
 	for (unsigned i = 0; i < LIVE_TRIES; i++) {
 		r = check_device(f, "checking");
 		if (r != EXIT_UNCORRECTED)
@@ -186,12 +188,13 @@ static int check_live(struct fsck *f, const char *who)
 
 /* ---- the journal ---- */
 
-static int mount_failed(const struct fsck *f, int r, const char *why)
+static int mount_failed(struct fsck *f, int r, const char *why)
 {
 	if (r == -E_IN_USE) {
 		log_error("%s: %s", f->t.text, why);
 		return EXIT_OPERATIONAL;
 	}
+	f->report.errors++;
 	printf("the journal cannot be replayed: %s\n", why);
 	return EXIT_UNCORRECTED;
 }
@@ -203,19 +206,16 @@ static int replay_check(struct fsck *f)
 	struct check_overlay *overlay;
 	struct check_source base = check_ns_source(f->source), source;
 	char why[512];
+	struct fs *fs;
 	int r;
 
-	r = fs_mount(&f->t.fs, &conf, why, sizeof(why));
-	if (r) {
-		f->t.fs = NULL;
-		f->report.errors++;
+	r = fs_mount(&fs, &conf, why, sizeof(why));
+	if (r)
 		return mount_failed(f, r, why);
-	}
 	r = check_overlay_new(&overlay);
 	if (!r)
-		r = fs_checkpoint_to(f->t.fs, check_overlay_write, overlay);
-	fs_unmount(f->t.fs);
-	f->t.fs = NULL;
+		r = fs_checkpoint_to(fs, check_overlay_write, overlay);
+	fs_unmount(fs);
 	if (!r)
 		r = check_ns_start(f->source);
 	if (r) {
@@ -231,23 +231,23 @@ static int replay_check(struct fsck *f)
 }
 
 /* Until this mount may write and its first checkpoint is durable. 0 or a code. */
-static int claim_wait(struct fsck *f)
+static int claim_wait(struct fs *fs)
 {
-	struct worker *w = fs_worker(f->t.fs, 0);
+	struct worker *w = fs_worker(fs, 0);
 	uint64_t end = clock_now() + CLAIM_WAIT_NS;
 	struct fs_info info;
 
 	for (;;) {
-		uint64_t wait = fs_tick(f->t.fs);
+		uint64_t wait = fs_tick(fs);
 
-		fs_info(f->t.fs, &info);
+		fs_info(fs, &info);
 		if (info.claimed || info.frozen)
 			return info.frozen ? -E_FROZEN : 0;
 		if (tool_cancelled)
 			return -ECANCELED;
 		if (clock_now() > end)
 			return -E_TIMEDOUT;
-		if (!fs_poll_all(f->t.fs))
+		if (!fs_poll_all(fs))
 			worker_sleep(w, MIN(wait, 100 * NS_PER_MS));
 	}
 }
@@ -257,18 +257,17 @@ static int replay_write(struct fsck *f)
 {
 	struct fs_conf conf = { .ns = f->t.ns, .cache = f->t.cache, .nworkers = 1 };
 	char why[512];
+	struct fs *fs;
 	int r, ended;
 
 	memcpy(conf.hostid, ns_info(f->t.ns)->hostid, sizeof(conf.hostid));
-	r = fs_mount(&f->t.fs, &conf, why, sizeof(why));
-	if (r) {
-		f->t.fs = NULL;
-		f->report.errors++;
+	r = fs_mount(&fs, &conf, why, sizeof(why));
+	if (r)
 		return mount_failed(f, r, why);
-	}
-	r = claim_wait(f);
-	ended = fs_unmount(f->t.fs);
+	f->t.fs = fs;
+	r = claim_wait(fs);
 	f->t.fs = NULL;
+	ended = fs_unmount(fs);
 	r = r ? r : ended;
 	if (r == -ECANCELED)
 		return EXIT_CANCELLED;

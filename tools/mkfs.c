@@ -166,7 +166,8 @@ static void tell(const struct mkfs *m)
 
 	if (m->quiet)
 		return;
-	printf("%s: %s %s, UUID %s%s%s%s\n", m->t.text, m->dry ? "would make a file system of" : "made a file system of",
+	printf("%s: %s %s, UUID %s%s%s%s\n", m->t.text,
+	       m->dry ? "would make a file system of" : "made a file system of",
 	       size_print(info->nblocks * FS_BLOCK, size, sizeof(size)), uuid_print(m->uuid, uuid),
 	       m->label ? ", label '" : "", m->label ? m->label : "", m->label ? "'" : "");
 	if (!m->verbose)

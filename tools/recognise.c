@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* libblkid reads files, so it gets one: a sparse file in memory as long as the namespace, with its first and last
  * megabytes in place. All signatures that libblkid knows lie there: the farthest from the start is LUKS2's second
- * header (4 MiB), the farthest from the end are ZFS' labels (512 KiB) and RAID metadata (up to 1 MiB). So the time does not
- * depend on the size. */
+ * header (4 MiB), the farthest from the end are ZFS' labels (512 KiB) and RAID metadata (up to 1 MiB). So the time does
+ * not depend on the size. */
 #include "tools/recognise.h"
 
 #include <blkid/blkid.h>
@@ -32,8 +32,8 @@ static int copy_range(struct ns *ns, int fd, uint64_t first, uint64_t end, char 
 
 		r = ns_read_sync(ns, b, n, buf);
 		if (r) {
-			snprintf(what, len, "cannot read blocks %llu to %llu to see what is there: %s", (unsigned long long)b,
-				 (unsigned long long)b + n - 1, err_text(r));
+			snprintf(what, len, "cannot read blocks %llu to %llu to see what is there: %s",
+				 (unsigned long long)b, (unsigned long long)b + n - 1, err_text(r));
 		} else if (pwrite(fd, buf, (size_t)bytes, (off_t)(b * BLOCK_SIZE)) != bytes) {
 			r = -ENOMEM;
 			snprintf(what, len, "out of memory");
@@ -81,7 +81,8 @@ static void describe(blkid_probe probe, char *what, size_t len)
 		snprintf(what, len, "%s partition table", table ? table : "unknown");
 }
 
-/* One pass with one sector size: GPT lies in other places on 4096-byte sectors. The first of several signatures counts. */
+/* One pass with one sector size: GPT lies in other places on 4096-byte sectors. The first of several signatures
+ * counts. */
 static int probe_with(int fd, unsigned sector, char *what, size_t len)
 {
 	blkid_probe probe = blkid_new_probe();

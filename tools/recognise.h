@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include "transport/ns.h"
 
-/* 0: nothing known is there; 1: something is, *what has its description ("an ext4 file system labelled 'x'"); negative: it
- * could not be read or judged, *what says why. A read error is never "nothing". */
+/* 0: nothing known is there; 1: something is, *what has its description ("ext4 file system labelled 'x'"); negative:
+ * it could not be read or judged, *what says why. A read error is never "nothing". */
 int recognise(struct ns *, char *what, size_t len);
 
 #endif

@@ -16,7 +16,7 @@ struct tool_ns {
 	const char *text;       /* as the user wrote it; stands in messages */
 	struct ns *ns;
 	struct cache *cache;
-	struct fs *fs;          /* set by who mounts; for the namespace's reclaim call-back */
+	struct fs *_Atomic fs;  /* set by who mounts; for the namespace's reclaim call-back */
 };
 
 /* Parses text and connects, one I/O queue. 0, or a negative code after one line was logged. */

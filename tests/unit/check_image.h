@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A file system image in memory, made without the code of fs/ (but format.h), so that the checker is tested against a second
- * reading of FORMAT.md. Items are collected, then img_build packs them into nodes, bitmaps and superblocks. Hooks see
+/* A file system image in memory, made without the code of fs/ (but format.h), so that the checker is tested against a
+ * second reading of FORMAT.md. Items are collected, then img_build packs them into nodes, bitmaps and superblocks. Hooks see
  * each structure before its checksum is taken: so damage can be made that only rules, not checksums, show. */
 #ifndef NVOFS_TESTS_CHECK_IMAGE_H
 #define NVOFS_TESTS_CHECK_IMAGE_H
@@ -60,7 +60,8 @@ static inline struct img_item *img_find(struct img *m, uint64_t object, uint8_t 
 	abort();
 }
 
-static inline struct img_item *img_put(struct img *m, uint64_t object, uint8_t type, uint64_t offset, const void *val, size_t len)
+static inline struct img_item *img_put(struct img *m, uint64_t object, uint8_t type, uint64_t offset, const void *val,
+				       size_t len)
 {
 	struct img_item *it = &m->items[m->nitems++];
 
@@ -77,7 +78,8 @@ static inline struct inode_disk *img_inode(struct img *m, uint64_t ino)
 
 static inline void img_mknod(struct img *m, uint64_t ino, uint32_t mode, uint32_t nlink, uint64_t size, uint64_t parent)
 {
-	struct inode_disk d = { .mode = put32(mode), .nlink = put32(nlink), .size = put64(size), .parent = put64(parent) };
+	struct inode_disk d = {
+	    .mode = put32(mode), .nlink = put32(nlink), .size = put64(size), .parent = put64(parent)};
 
 	img_put(m, ino, ITEM_INODE, 0, &d, sizeof(d));
 	m->inodes++;
@@ -104,7 +106,8 @@ static inline void img_link(struct img *m, uint64_t dir, const char *name, uint6
 }
 
 /* n blocks of file data at file block at; the last one holds tail bytes (0: all). */
-static inline struct img_item *img_extent(struct img *m, uint64_t ino, uint64_t at, unsigned n, unsigned tail, unsigned flags)
+static inline struct img_item *img_extent(struct img *m, uint64_t ino, uint64_t at, unsigned n, unsigned tail,
+					  unsigned flags)
 {
 	struct inode_disk *d = img_inode(m, ino);
 	uint8_t val[sizeof(struct extent_disk) + 4 * EXTENT_MAX];
@@ -215,7 +218,8 @@ static inline void img_node(struct img *m, unsigned level, const struct img_item
 
 	memset(d, 0, NODE_SIZE);
 	m->next_node += NODE_BLOCKS;
-	*d = (struct node_disk){ .magic = put32(NODE_MAGIC), .block = put64(block), .birth = put64(5), .level = (uint8_t)level };
+	*d = (struct node_disk){
+	    .magic = put32(NODE_MAGIC), .block = put64(block), .birth = put64(5), .level = (uint8_t)level};
 	if (level)
 		d->birth = put64(level == 1 ? 6 : IMG_GEN);
 	memcpy(d->uuid, img_uuid, sizeof(d->uuid));
@@ -292,9 +296,12 @@ static inline void img_bitmaps(struct img *m, struct super_disk *s)
 	memcpy(img_block(m, L0_SLOT + 1), m->bitmap, FS_BLOCK);
 	memset(l1, 0, FS_BLOCK);
 	memset(l2, 0, FS_BLOCK);
-	l1[0] = (struct desc_disk){ .crc = put32(crc32c(m->bitmap, FS_BLOCK)), .free = put32(n), .quads = put32(quads), .slot = 1 };
-	l2[0] = (struct desc_disk){ .crc = put32(crc32c(l1, FS_BLOCK)), .free = put32(n), .quads = put32(quads), .slot = 0 };
-	s->l2[0] = (struct desc_super_disk){ .crc = put32(crc32c(l2, FS_BLOCK)), .free = put64(n), .quads = put64(quads), .slot = 1 };
+	l1[0] = (struct desc_disk){
+	    .crc = put32(crc32c(m->bitmap, FS_BLOCK)), .free = put32(n), .quads = put32(quads), .slot = 1};
+	l2[0] =
+	    (struct desc_disk){.crc = put32(crc32c(l1, FS_BLOCK)), .free = put32(n), .quads = put32(quads), .slot = 0};
+	s->l2[0] = (struct desc_super_disk){
+	    .crc = put32(crc32c(l2, FS_BLOCK)), .free = put64(n), .quads = put64(quads), .slot = 1};
 	s->free_blocks = put64(n);
 }
 

@@ -156,16 +156,25 @@ static void d_dir_extent(struct img *m) { img_extent(m, 17, 0, 1, 0, EXTENT_UNWR
 
 static void n_level(struct img *m, struct node_disk *d, unsigned i) { d->level += i == 1; }
 static void n_uuid(struct img *m, struct node_disk *d, unsigned i) { d->uuid[0] ^= i == 1; }
-static void n_block(struct img *m, struct node_disk *d, unsigned i) { d->block = put64(get64(d->block) + (i == 1) * 4); }
+static void n_block(struct img *m, struct node_disk *d, unsigned i)
+{
+	d->block = put64(get64(d->block) + (i == 1) * 4);
+}
 static void n_magic(struct img *m, struct node_disk *d, unsigned i) { d->magic = put32(get32(d->magic) + (i == 1)); }
 static void n_birth(struct img *m, struct node_disk *d, unsigned i) { d->birth = i == 1 ? put64(IMG_GEN) : d->birth; }
 static void n_gen(struct img *m, struct node_disk *d, unsigned i) { d->birth = put64(IMG_GEN + 1); }
 static void n_items(struct img *m, struct node_disk *d, unsigned i) { d->nitems = i == 1 ? put16(900) : d->nitems; }
 static void n_low(struct img *m, struct node_disk *d, unsigned i) { d->low = i == 1 ? put16(NODE_SIZE + 1) : d->low; }
 static void n_dead(struct img *m, struct node_disk *d, unsigned i) { d->dead = i == 1 ? put16(5) : d->dead; }
-static void n_first(struct img *m, struct node_disk *d, unsigned i) { d->first.object = i == 1 ? put64(3) : d->first.object; }
+static void n_first(struct img *m, struct node_disk *d, unsigned i)
+{
+	d->first.object = i == 1 ? put64(3) : d->first.object;
+}
 static struct item_disk *item(struct node_disk *d, unsigned i) { return (struct item_disk *)(d + 1) + i; }
-static void n_value(struct img *m, struct node_disk *d, unsigned i) { item(d, 2)->off = i == 1 ? put16(40) : item(d, 2)->off; }
+static void n_value(struct img *m, struct node_disk *d, unsigned i)
+{
+	item(d, 2)->off = i == 1 ? put16(40) : item(d, 2)->off;
+}
 static void n_value_end(struct img *m, struct node_disk *d, unsigned i)
 {
 	item(d, 2)->off = i == 1 ? put16(NODE_SIZE - 1) : item(d, 2)->off;
@@ -272,15 +281,18 @@ static const struct damage {
 	{ .before = d_flags, .line = "inode 18 (/dir/small): unknown flags 80", .alone = true },
 	{ .before = d_time, .line = "inode 18 (/dir/small): a time has 1000000000 nanoseconds", .alone = true },
 	{ .before = d_size, .line = "inode 18 (/dir/small): size 18446744073709551615" },
-	{ .before = d_parent, .line = "inode 20 (/dir/sub): the directory says its parent is 1, but its name is in 17", .alone = true },
+	{ .before = d_parent,
+	  .line = "inode 20 (/dir/sub): the directory says its parent is 1, but its name is in 17", .alone = true },
 	{ .before = d_root_parent, .line = "inode 1 (/): the root directory's parent is 17", .alone = true },
 	{ .before = d_no_root, .line = "there is no root directory" },
 	{ .before = d_watermark, .line = "inode 1000 (/x): number not below the watermark 1000", .alone = true },
 	{ .before = d_reserved, .line = "inode 2 (/x): reserved number", .alone = true },
 	{ .before = d_unnamed, .line = "inode 99: inode without a name" },
 	{ .before = d_unnamed_dir, .line = "inode 99: directory without a name", .alone = true },
-	{ .before = d_dangling, .line = "inode 17 (/dir): directory entry 'small' means inode 77, which does not exist" },
-	{ .before = d_dtype, .line = "inode 17 (/dir): directory entry 'small' says type 4, inode 18 is of type 8", .alone = true },
+	{ .before = d_dangling,
+	  .line = "inode 17 (/dir): directory entry 'small' means inode 77, which does not exist" },
+	{ .before = d_dtype,
+	  .line = "inode 17 (/dir): directory entry 'small' says type 4, inode 18 is of type 8", .alone = true },
 	{ .before = d_name_len, .line = "has 15 bytes" },
 	{ .before = d_name_slash, .line = "inode 17 (/dir): directory entry 'a/b': not a name", .alone = true },
 	{ .before = d_name_dot, .line = "inode 17 (/dir): directory entry '..': not a name", .alone = true },
@@ -292,23 +304,29 @@ static const struct damage {
 	{ .before = d_entry_in_file, .line = "inode 18 (/dir/small): has directory entries and is no directory" },
 	{ .before = d_no_orphan, .line = "inode 21: link count is 0, but there is no ORPHAN item" },
 	{ .before = d_no_orphan, .line = "ORPHAN item of inode 22, which does not exist" },
-	{ .before = d_orphan_linked, .line = "inode 18 (/dir/small): has an ORPHAN item, but its link count is 1", .alone = true },
+	{ .before = d_orphan_linked,
+	  .line = "inode 18 (/dir/small): has an ORPHAN item, but its link count is 1", .alone = true },
 	{ .before = d_truncate, .line = "inode 16 (/file): is to be truncated, but has no ORPHAN item", .alone = true },
 	{ .before = d_reserved_item, .line = "item (0, SNAPSHOT, 4): this version knows no such item", .alone = true },
 	{ .before = d_foreign_item, .line = "item (18, 9, 0): this version knows no such item", .alone = true },
-	{ .before = d_no_inode, .line = "inode 50: items without an inode, the first is (50, INLINE, 0)", .alone = true },
+	{ .before = d_no_inode,
+	  .line = "inode 50: items without an inode, the first is (50, INLINE, 0)", .alone = true },
 	{ .before = d_xattr, .line = "inode 16 (/file): extended attribute", .alone = true },
-	{ .before = d_xattr_hash, .line = "inode 16 (/file): extended attribute 'user.colour' lies at position", .alone = true },
-	{ .before = d_symlink, .line = "inode 19 (/dir/link): target of 4 bytes in a symbolic link of size 5", .alone = true },
+	{ .before = d_xattr_hash,
+	  .line = "inode 16 (/file): extended attribute 'user.colour' lies at position", .alone = true },
+	{ .before = d_symlink,
+	  .line = "inode 19 (/dir/link): target of 4 bytes in a symbolic link of size 5", .alone = true },
 	{ .before = d_symlink_none, .line = "inode 19 (/dir/link): symbolic link without a target" },
 	{ .before = d_inline, .line = "inode 18 (/dir/small): 11 bytes inline in a file of size 5", .alone = true },
 	{ .before = d_inode_len, .line = "inode 18 (/dir/small): inode item at offset 0 with 100 bytes" },
-	{ .before = d_overlap, .line = "inode 16 (/file): extent at file block 1: overlaps the one before it, which ends at 2" },
+	{ .before = d_overlap,
+	  .line = "inode 16 (/file): extent at file block 1: overlaps the one before it, which ends at 2" },
 	{ .before = d_shared_block, .line = "inode 21: extent at file block 0: 2 of its device blocks" },
 	{ .before = d_beyond, .line = "inode 21: extent at file block 0: device blocks 16383+2 are outside" },
 	{ .before = d_in_journal, .line = "are inside the journal" },
 	{ .before = d_in_ring, .line = "are inside the superblock ring B" },
-	{ .before = d_extent_birth, .line = "inode 16 (/file): extent at file block 0: birth 6, its node's is 5", .alone = true },
+	{ .before = d_extent_birth,
+	  .line = "inode 16 (/file): extent at file block 0: birth 6, its node's is 5", .alone = true },
 	{ .before = d_extent_shared, .line = "extent at file block 0 has unknown flags" },
 	{ .before = d_extent_encoding, .line = "extent at file block 0 has an unknown encoding" },
 	{ .before = d_extent_zero, .line = "extent at file block 0 has a bad length" },
@@ -350,7 +368,8 @@ static const struct damage {
 	{ .super = s_pos, .line = "journal position 1024 is behind the journal's end", .alone = true },
 	{ .super = s_label, .line = "the label is not padded with zeros", .alone = true },
 	{ .super = s_snapshot, .line = "names a snapshot", .alone = true },
-	{ .after = i_data, .line = "inode 16 (/file): data at offset 4096 (1 block at device block 1057): checksum mismatch", .alone = true },
+	{ .after = i_data, .alone = true,
+	  .line = "inode 16 (/file): data at offset 4096 (1 block at device block 1057): checksum mismatch" },
 	{ .after = i_leaf, .line = "checksum mismatch (computed" },
 	{ .after = i_zero_leaf, .line = "no node is there (magic 00000000)" },
 	{ .after = i_bitmap, .line = "bitmap of group 0 (slot 1): checksum mismatch", .alone = true },
@@ -358,7 +377,8 @@ static const struct damage {
 	{ .after = i_ring_a, .line = "superblock ring A at block 8 has no valid superblock", .alone = true },
 	{ .after = i_ring_b, .line = "superblock ring B has no valid superblock", .alone = true },
 	{ .after = i_rings_differ, .line = "superblocks of generation 7 in ring A and ring B differ", .alone = true },
-	{ .after = i_media, .line = "inode 16 (/file): data at offset 0 (2 blocks at device block 1056) cannot be read" },
+	{ .after = i_media,
+	  .line = "inode 16 (/file): data at offset 0 (2 blocks at device block 1056) cannot be read" },
 	{ .after = i_media_leaf, .line = "cannot be read: unrecovered" },
 	{ .after = i_media_l0, .line = "bitmap of group 0 cannot be read", .alone = true },
 };
