@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a namespace to a served mount and back, step by step; each step has its undo. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "cache/cache.h"
+#include "fs/fs.h"
+#include "fs/fuse_front.h"
+#include "tools/nvofs.h"
+#include "transport/ns.h"
+
+struct daemon {
+	struct nvofs_running r;
+	void (*report)(int code, const char *line);
+	_Atomic bool mounting, lost;
+	char why[LINE_MAX_BYTES];
+};
+
+/* ---- call-backs ---- */
+
+static void on_status(void *arg, char *buf, size_t len)
+{
+	struct daemon *d = arg;
+
+	nvofs_status(&d->r, buf, len);
+}
+
+static void on_ready(void *arg)
+{
+	struct daemon *d = arg;
+
+	mountinfo_tune(d->r.options->mountpoint);
+	nvofs_signals_state(NVOFS_RUNNING, d->r.front, d->r.ns);
+	d->mounting = false;
+	log_info("%s mounted on %s", d->r.options->source, d->r.options->mountpoint);
+	d->report(0, "");
+}
+
+static void on_ending(void *arg)
+{
+	struct daemon *d = arg;
+
+	nvofs_signals_state(NVOFS_ENDING, NULL, d->r.ns);
+}
+
+/* The control thread's. While mounting nobody is to wait for a target that may never come back. */
+static void on_event(void *arg, struct ns *ns, bool connected)
+{
+	struct daemon *d = container_of((struct fs **)arg, struct daemon, r.fs); /* the argument is reclaim's */
+
+	if (connected) {
+		log_info("%s is connected again", d->r.options->source);
+		return;
+	}
+	log_warn("%s: connection lost", d->r.options->source);
+	if (d->mounting) {
+		d->lost = true;
+		ns_give_up(ns, -E_LOST);
+	}
+}
+
+/* ---- steps ---- */
+
+static int connect_step(struct daemon *d)
+{
+	const struct nvofs_options *o = d->r.options;
+	struct ns_conf conf = { .addr = o->addr, .nr_queues = o->workers, .reclaim = fs_reclaim, .reclaim_arg = &d->r.fs,
+				.event = on_event };
+
+	if (o->addr.nr_io_queues)
+		conf.nr_queues = MIN(conf.nr_queues, o->addr.nr_io_queues);
+	return ns_open(&d->r.ns, &conf, d->why, sizeof(d->why));
+}
+
+static int cache_step(struct daemon *d)
+{
+	struct cache_conf conf = { .bytes = d->r.options->cache_bytes, .huge_pages = true };
+	size_t len;
+	void *mem;
+	int err = cache_new(&d->r.cache, &conf);
+
+	if (!err) {
+		mem = cache_memory(d->r.cache, &len);
+		err = ns_add_memory(d->r.ns, mem, len);
+	}
+	if (err)
+		snprintf(d->why, sizeof(d->why), "a cache of %llu MiB: %s", (unsigned long long)(conf.bytes / MiB), err_text(err));
+	return err;
+}
+
+static int fs_step(struct daemon *d)
+{
+	const struct nvofs_options *o = d->r.options;
+	const struct ns_info *info = ns_info(d->r.ns);
+	struct fs_conf conf = { .ns = d->r.ns, .cache = d->r.cache, .nworkers = MIN(o->workers, info->nr_queues),
+				.readonly = o->readonly, .commit_ms = o->commit_ms };
+	int err;
+
+	memcpy(conf.hostid, info->hostid, sizeof(conf.hostid));
+	err = fs_mount(&d->r.fs, &conf, d->why, sizeof(d->why));
+	if (err && d->lost)
+		snprintf(d->why, sizeof(d->why), "the target went away while mounting");
+	return err;
+}
+
+static int front_step(struct daemon *d)
+{
+	const struct nvofs_options *o = d->r.options;
+	size_t arena;
+	struct fuse_front_conf conf = {
+		.fs = d->r.fs, .mountpoint = o->mountpoint, .source = o->source, .options = o->fuse,
+		.readonly = o->readonly, .writeback = !o->nowriteback, .direct_io = o->direct_io,
+		.allow_other = o->allow_other, .pin = o->pin, .entry_timeout = o->entry_timeout,
+		.negative_timeout = o->negative_timeout, .attr_timeout = o->attr_timeout,
+		.status = on_status, .ready = on_ready, .ending = on_ending, .arg = d,
+	};
+
+	cache_memory(d->r.cache, &arena);
+	conf.arena_bytes = arena;
+	return fuse_front_mount(&d->r.front, &conf, d->why, sizeof(d->why));
+}
+
+/* Two daemons on one namespace find out by its heartbeat; on one machine the kernel knows at once. */
+static int mounted_step(struct daemon *d)
+{
+	const struct nvofs_options *o = d->r.options;
+	struct mountinfo m;
+
+	if (mountinfo_find(o->mountpoint, NULL, &m)) {
+		snprintf(d->why, sizeof(d->why), "%.200s is mounted there already", m.source);
+		return -EBUSY;
+	}
+	if (!o->readonly && mountinfo_find(NULL, o->source, &m)) {
+		snprintf(d->why, sizeof(d->why), "already mounted on %.400s", m.mountpoint);
+		return -EBUSY;
+	}
+	return 0;
+}
+
+static int take_down(struct daemon *d)
+{
+	int err = 0;
+
+	if (d->r.front)
+		fuse_front_free(d->r.front);
+	if (d->r.fs)
+		err = fs_unmount(d->r.fs);
+	d->r.fs = NULL;
+	nvofs_signals_state(NVOFS_ENDING, NULL, NULL);
+	if (d->r.ns)
+		ns_close(d->r.ns);
+	if (d->r.cache)
+		cache_free(d->r.cache);
+	return err;
+}
+
+static int exit_code(int err)
+{
+	return err == -ENOMEM || err == -EMFILE || err == -ENFILE ? EXIT_SYSTEM : EXIT_MOUNT;
+}
+
+int nvofs_daemon(const struct nvofs_options *o, void (*report)(int code, const char *line))
+{
+	static int (*const steps[])(struct daemon *) = { mounted_step, connect_step, cache_step, fs_step, front_step };
+	struct daemon d = { .r = { .options = o, .since = clock_now() }, .report = report, .mounting = true };
+	char line[LINE_MAX_BYTES + sizeof(o->source) + 64];
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < ARRAY_SIZE(steps); i++) {
+		nvofs_signals_state(NVOFS_MOUNTING, NULL, d.r.ns);
+		err = steps[i](&d);
+	}
+	if (err) {
+		snprintf(line, sizeof(line), "cannot mount %s on %.200s: %s", o->source, o->mountpoint, d.why);
+		take_down(&d);
+		report(exit_code(err), line);
+		return exit_code(err);
+	}
+	err = fuse_front_run(d.r.front);
+	if (d.mounting)
+		report(EXIT_MOUNT, "unmounted before it was usable");
+	log_info("%s unmounted, finishing", o->mountpoint);
+	if (take_down(&d)) {
+		log_error("%s: not everything could be written; what was synced is safe", o->source);
+		return EXIT_NOT_WRITTEN;
+	}
+	log_info("%s: done", o->source);
+	return err ? EXIT_SYSTEM : 0;
+}
