@@ -114,3 +114,13 @@ bool json_flag(struct json *j, const char *key)
 
 	return value && json_object_get_boolean(value);
 }
+
+void json_each(struct json *j, const char *key, void (*each)(struct json *, void *arg), void *arg)
+{
+	struct json_object *a = get(j, key);
+
+	if (!a || !json_object_is_type(a, json_type_array))
+		return;
+	for (size_t i = 0; i < json_object_array_length(a); i++)
+		each(out(json_object_array_get_idx(a, i)), arg);
+}

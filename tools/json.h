@@ -28,5 +28,7 @@ const char *json_print(struct json *);
 const char *json_text(struct json *, const char *key);
 uint64_t json_number(struct json *, const char *key);
 bool json_flag(struct json *, const char *key);
+/* Calls each() for every element of the array under key. */
+void json_each(struct json *, const char *key, void (*each)(struct json *, void *arg), void *arg);
 
 #endif

@@ -51,7 +51,7 @@ static void on_ending(void *arg)
 /* The control thread's. While mounting nobody is to wait for a target that may never come back. */
 static void on_event(void *arg, struct ns *ns, bool connected)
 {
-	struct daemon *d = container_of((struct fs **)arg, struct daemon, r.fs); /* the argument is reclaim's */
+	struct daemon *d = arg;
 
 	if (connected) {
 		log_info("%s is connected again", d->r.options->source);
@@ -70,7 +70,7 @@ static int connect_step(struct daemon *d)
 {
 	const struct nvofs_options *o = d->r.options;
 	struct ns_conf conf = { .addr = o->addr, .nr_queues = o->workers, .reclaim = fs_reclaim, .reclaim_arg = &d->r.fs,
-				.event = on_event };
+				.event = on_event, .event_arg = d };
 
 	if (o->addr.nr_io_queues)
 		conf.nr_queues = MIN(conf.nr_queues, o->addr.nr_io_queues);
