@@ -12,13 +12,15 @@
 #include "tools/recognise.h"
 #include "tools/tool.h"
 
-#define EXIT_FAILED 1           /* also wrong use, as mke2fs has it */
+#define EXIT_FAILED 1
+#define EXIT_USAGE 2
 #define LABEL_BYTES 63u
 
 struct mkfs {
 	const char *label;
 	uint8_t uuid[16];
 	bool has_uuid, dry, quiet, verbose, force;
+	bool wipe;              /* something foreign is there */
 	struct tool_ns t;
 	struct tool_progress progress;
 };
@@ -100,15 +102,15 @@ static int options_parse(struct mkfs *m, int argc, char **argv)
 		if (option == '?' || option == ':') {
 			log_error(option == ':' ? "option %s needs a value (--help tells more)" :
 				  "unknown option %s (--help tells more)", argv[optind - 1]);
-			return EXIT_FAILED + 1;
+			return EXIT_USAGE + 1;
 		}
 		if (option_take(m, option == 'F' ? 'f' : option))
-			return EXIT_FAILED + 1;
+			return EXIT_USAGE + 1;
 	}
 	if (optind + 1 == argc)
 		return 0;
 	log_error(optind == argc ? "no NAMESPACE was given (--help tells more)" : "more than one NAMESPACE was given");
-	return EXIT_FAILED + 1;
+	return EXIT_USAGE + 1;
 }
 
 /* An nvofs file system, or what is left of one? 0: none, or -f; the holder of a mounted one is never overridden. */
@@ -141,11 +143,15 @@ static int refuse_own(struct mkfs *m)
 	return -EEXIST;
 }
 
+/* With -f what is there is wiped later; what cannot be read then does not matter. */
 static int refuse_others(struct mkfs *m)
 {
 	char what[256];
-	int r = m->force ? 0 : recognise(m->t.ns, what, sizeof(what));
+	int r = recognise(m->t.ns, what, sizeof(what));
 
+	m->wipe = r != 0;
+	if (m->force)
+		return 0;
 	if (r == 1)
 		log_error("%s: contains: %s (-f formats all the same)", m->t.text, what);
 	else if (r < 0)
@@ -178,6 +184,24 @@ static void tell(const struct mkfs *m)
 	printf("  %s %s, %s volatile write cache\n", info->model, info->serial, info->vwc ? "with a" : "without");
 }
 
+/* Zeros where libblkid finds signatures, so that nothing takes the namespace for what it was: the head, and the end,
+ * where backup headers and RAID metadata lie. fs_format clears only what nvofs itself would look at. */
+static int wipe(struct mkfs *m, char *why, size_t len)
+{
+	static const uint8_t zeros[1 * MiB];
+	const uint32_t n = sizeof(zeros) / BLOCK_SIZE;
+	uint64_t nblocks = ns_info(m->t.ns)->nblocks;
+	int r = ns_write_sync(m->t.ns, nblocks - n, n, zeros, 0);
+
+	for (uint64_t b = 0; b < RECOGNISE_HEAD && !r; b += n)
+		r = ns_write_sync(m->t.ns, b, n, zeros, 0);
+	if (!r)
+		r = ns_flush_sync(m->t.ns);
+	if (r)
+		snprintf(why, len, "wiping what was there: %s", err_text(r));
+	return r;
+}
+
 static int format(struct mkfs *m)
 {
 	struct mkfs_conf conf = { .ns = m->t.ns, .cache = m->t.cache, .label = m->label ? m->label : "",
@@ -187,7 +211,9 @@ static int format(struct mkfs *m)
 
 	memcpy(conf.uuid, m->uuid, sizeof(conf.uuid));
 	tool_progress_init(&m->progress, "formatting", !m->quiet);
-	r = fs_format(&conf, why, sizeof(why));
+	r = m->wipe ? wipe(m, why, sizeof(why)) : 0;
+	if (!r)
+		r = fs_format(&conf, why, sizeof(why));
 	tool_progress_end(&m->progress);
 	if (r)
 		log_error("%s: %s", m->t.text, why);
@@ -226,8 +252,9 @@ int main(int argc, char **argv)
 		return r - 1;
 	if (!m.has_uuid)
 		uuid_random(m.uuid);
-	if (tool_ns_open(&m.t, argv[optind]))
-		return EXIT_FAILED;
+	r = tool_ns_open(&m.t, argv[optind]);
+	if (r)
+		return r == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
 	r = run(&m);
 	tool_ns_close(&m.t);
 	return r ? EXIT_FAILED : 0;

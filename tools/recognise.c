@@ -14,7 +14,6 @@
 #include "base/err.h"
 #include "base/num.h"
 
-#define HEAD_BLOCKS (8 * MiB / BLOCK_SIZE)
 #define TAIL_BLOCKS (4 * MiB / BLOCK_SIZE)
 #define STEP 128u
 
@@ -45,7 +44,7 @@ static int copy_range(struct ns *ns, int fd, uint64_t first, uint64_t end, char 
 
 static int image_make(struct ns *ns, char *what, size_t len)
 {
-	uint64_t n = ns_info(ns)->nblocks, head = MIN(n, HEAD_BLOCKS);
+	uint64_t n = ns_info(ns)->nblocks, head = MIN(n, RECOGNISE_HEAD);
 	int fd = memfd_create("nvofs-recognise", MFD_CLOEXEC), r;
 
 	if (fd < 0 || ftruncate(fd, (off_t)(n * BLOCK_SIZE))) {

@@ -5,7 +5,10 @@
 #define NVOFS_TOOLS_RECOGNISE_H
 
 #include <stddef.h>
+#include "base/num.h"
 #include "transport/ns.h"
+
+#define RECOGNISE_HEAD (8 * MiB / BLOCK_SIZE) /* blocks looked at from the start */
 
 /* 0: nothing known is there; 1: something is, *what has its description ("ext4 file system labelled 'x'"); negative:
  * it could not be read or judged, *what says why. A read error is never "nothing". */

@@ -27,10 +27,11 @@ check_addresses() {
 }
 
 check_arguments() {
-	local program
-	for program in nvofs mkfs.nvofs nvofsctl nvofs-target; do
+	local program code
+	for program in nvofs:$usage mkfs.nvofs:2 nvofsctl:$usage nvofs-target:2; do
+		code=${program#*:} program=${program%:*}
 		"$tools/$program" --help >"$work/help.log" 2>&1 </dev/null || fail "$program --help ended with $?"
-		expect $usage '.' "$tools/$program" --no-such-option
+		expect $code '.' "$tools/$program" --no-such-option
 	done
 	expect 16 '.' "$tools/fsck.nvofs" --no-such-option
 	expect $usage 'http|scheme|address|name|nvme' "$tools/nvofs" http://127.0.0.1/x "$mnt"
