@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Power cuts. A seeded workload is recorded as the stream of what reached the device; then the device is put into the
+ * state of a cut after an event, with one of many choices of what its cache kept, mounted, and compared: what is there
+ * must be the state after some prefix of the operations, not before the last acknowledged fsync and not after the
+ * last operation begun. Then recovery itself is cut.
+ *
+ *   test_crash [--seed N] [--workloads N] [--ops N] [--cuts N per workload] [--seconds N] [--trace] */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "tests/sim/world.h"
+
+enum { MARK_BEGUN = 1, MARK_SYNCED };
+
+struct options {
+	uint64_t seed, workloads, ops, cuts, seconds;
+	bool trace;
+};
+
+struct crash {
+	const struct options *o;
+	uint64_t seed;
+	struct world w;
+	struct rng rng;
+	struct model *after;       /* after[i]: the model after operation i; after[0]: before the first */
+	uint64_t n;                /* operations */
+	uint64_t synced, begun;    /* at the event that is looked at */
+	uint64_t states, matched;
+	size_t at;                 /* event */
+	enum media_keep keep;
+	const char *what;
+};
+
+static uint64_t real_seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec;
+}
+
+static int failed(struct crash *c, const char *why)
+{
+	static const char *const keeps[] = {"none", "all", "lbas", "commands", "all but one", "only one"};
+
+	fprintf(stderr, "cut after event %zu of %zu (operations %" PRIu64 "..%" PRIu64 " may be last), cache kept %s, %s: %s\n",
+		c->at, sim_dev_nevents(c->w.s->dev), c->synced, c->begun, keeps[c->keep], c->what, why);
+	return -1;
+}
+
+/* The operation after which the file system was as now; -1: none of those that may be. */
+static int64_t match(struct crash *c, struct model *now)
+{
+	uint64_t hash = model_hash(now);
+	char why[400];
+
+	for (uint64_t i = c->begun + 1; i-- > c->synced;)
+		if (model_hash(&c->after[i]) == hash)
+			return (int64_t)i;
+	for (uint64_t i = c->n + 1; i-- > 0;)
+		if (model_hash(&c->after[i]) == hash)
+			fprintf(stderr, "this is the state after operation %" PRIu64 "\n", i);
+	for (uint64_t i = c->synced; i <= c->begun; i++) {
+		model_equal(now, &c->after[i], why, sizeof(why));
+		fprintf(stderr, "against the state after operation %" PRIu64 ": %s\n", i, why);
+	}
+	model_print(now);
+	return -1;
+}
+
+/* Mounts and says which operation was the last one. */
+static int64_t look(struct crash *c)
+{
+	struct model now;
+	int64_t r;
+
+	if (sim_mount(c->w.s))
+		return failed(c, "cannot be mounted");
+	r = sim_load(c->w.s, &now);
+	if (r == 0)
+		r = match(c, &now);
+	else
+		failed(c, "cannot be read");
+	model_exit(&now);
+	return r;
+}
+
+/* What was found once is there for good: through recovery, cut again anywhere in it, and a clean unmount. */
+static int again(struct crash *c, uint64_t last)
+{
+	struct sim *s = c->w.s;
+	struct model now;
+	char why[400] = "";
+	int r;
+
+	if (rng_one_in(&c->rng, 2)) {
+		c->what = "cut again in recovery";
+		sim_run_for(s, rng_below(&c->rng, rng_one_in(&c->rng, 2) ? 30 * NS_PER_S : 20 * NS_PER_MS));
+		sim_crash(s, FATE_NEVER);
+		media_cut(sim_dev_media(s->dev), (enum media_keep)rng_below(&c->rng, KEEP_CHOICES), &c->rng);
+	} else {
+		c->what = "recovered and unmounted";
+		if (sim_wait_writable(s) || sim_unmount(s))
+			return failed(c, "recovery does not end");
+	}
+	if (sim_check(s) || sim_check_replayed(s))
+		return failed(c, "the checker is not content");
+	if (sim_mount(s) || sim_load(s, &now))
+		return failed(c, "cannot be mounted and read");
+	r = model_equal(&now, &c->after[last], why, sizeof(why)) ? 0 : failed(c, why);
+	model_exit(&now);
+	return r;
+}
+
+/* The device is in a crash state. */
+static int verify(struct crash *c)
+{
+	struct sim *s = c->w.s;
+	int64_t last;
+	int r = 0;
+
+	c->what = "mounted";
+	c->states++;
+	if (sim_check(s))
+		return failed(c, "the committed state is damaged");
+	last = look(c);
+	if (last < 0)
+		r = failed(c, "no operation left this state");
+	c->matched += last == (int64_t)c->begun;
+	if (r == 0 && rng_one_in(&c->rng, 4))
+		r = again(c, (uint64_t)last);
+	if (s->fs)
+		sim_crash(s, FATE_NEVER);
+	sim_dev_drop_orphans(s->dev);
+	return r;
+}
+
+static int cut(struct crash *c, enum media_keep keep)
+{
+	struct media *m = sim_dev_media(c->w.s->dev);
+	int r;
+
+	c->keep = keep;
+	media_push(m);
+	media_cut(m, keep, &c->rng);
+	r = verify(c);
+	media_restore(m);
+	media_pop(m);
+	return r;
+}
+
+/* After event at: as it is, with several choices; and with the event itself torn if it was meant to be durable. */
+static int cuts_at(struct crash *c, bool all)
+{
+	const struct sim_event *e = sim_dev_event(c->w.s->dev, c->at);
+	struct media *m = sim_dev_media(c->w.s->dev);
+	int r = 0;
+
+	if (e->type == EV_WRITE && e->fua && e->nlb > 1) {
+		media_push(m);
+		sim_dev_apply(c->w.s->dev, c->at, true);
+		r = cut(c, KEEP_LBAS);
+		media_restore(m);
+		media_pop(m);
+	}
+	sim_dev_apply(c->w.s->dev, c->at, false);
+	if (!media_unflushed(m)) /* no choice */
+		return r ? r : cut(c, KEEP_NONE);
+	for (unsigned keep = 0; r == 0 && keep < KEEP_CHOICES; keep++)
+		if (all || rng_one_in(&c->rng, 3))
+			r = cut(c, (enum media_keep)keep);
+	return r;
+}
+
+static void choose(struct sim_conf *conf, uint64_t seed)
+{
+	struct rng r = {seed ^ 0x6372617368ull};
+
+	sim_conf_init(conf, seed);
+	conf->dev.lba_size = rng_one_in(&r, 3) ? 512 : 4096;
+	conf->dev.mdts = (uint8_t)(rng_one_in(&r, 3) ? 1 : 5);
+	conf->dev.vwc = !rng_one_in(&r, 6);
+	conf->cache_bytes = 4 * MiB;
+	conf->workers = (unsigned)rng_range(&r, 1, 2);
+	conf->commit_ms = rng_one_in(&r, 2) ? 1 : 0;
+	conf->checkpoint_ms = rng_one_in(&r, 2) ? 3 : 0;
+}
+
+/* Runs the workload with the record on. */
+static int record(struct crash *c)
+{
+	struct sim_conf conf;
+	int r;
+
+	choose(&conf, c->seed);
+	r = world_init(&c->w, &conf);
+	if (r)
+		return r;
+	c->w.trace = c->o->trace;
+	c->w.max_size = rng_one_in(&c->rng, 3) ? 1000000 : 30000;
+	c->w.max_nodes = 15;
+	for (uint64_t i = 0; r == 0 && i < rng_below(&c->rng, 40); i++)
+		r = world_step(&c->w);
+	if (r == 0 && sim_checkpoint(c->w.s))
+		r = -1;
+	media_push(sim_dev_media(c->w.s->dev));
+	sim_dev_record(c->w.s->dev, true);
+	model_copy(&c->after[0], &c->w.m);
+	for (c->n = 0; r == 0 && c->n < c->o->ops; c->n++) {
+		sim_dev_mark(c->w.s->dev, MARK_BEGUN, c->n + 1);
+		r = world_step(&c->w);
+		model_copy(&c->after[c->n + 1], &c->w.m);
+		if (c->w.synced)
+			sim_dev_mark(c->w.s->dev, MARK_SYNCED, c->n + 1);
+	}
+	if (r == 0 && rng_one_in(&c->rng, 2)) {
+		if (world_close_all(&c->w) || sim_unmount(c->w.s))
+			r = -1;
+		sim_dev_mark(c->w.s->dev, MARK_SYNCED, c->n);
+	} else {
+		sim_crash(c->w.s, FATE_NEVER);
+	}
+	sim_dev_record(c->w.s->dev, false);
+	return r;
+}
+
+static int replay(struct crash *c, uint64_t deadline)
+{
+	struct sim_dev *d = c->w.s->dev;
+	size_t cuts = 0, n = sim_dev_nevents(d);
+	int r = 0;
+
+	media_restore(sim_dev_media(d));
+	for (size_t i = 0; i < n; i++)
+		cuts += sim_dev_event(d, i)->type < EV_DONE;
+	for (c->at = 0; r == 0 && c->at < n; c->at++) {
+		const struct sim_event *e = sim_dev_event(d, c->at);
+
+		if (e->type == EV_MARK)
+			*(e->stamp == MARK_BEGUN ? &c->begun : &c->synced) = e->cmd;
+		if (real_seconds() >= deadline)
+			break;
+		/* every event if there are few, else by chance */
+		if (e->type < EV_DONE && rng_below(&c->rng, cuts) < c->o->cuts / 3 + 1)
+			r = cuts_at(c, cuts * KEEP_CHOICES <= c->o->cuts);
+		else
+			sim_dev_apply(d, c->at, false);
+	}
+	return r;
+}
+
+static int run(uint64_t seed, const struct options *o, uint64_t deadline, uint64_t *states)
+{
+	struct crash c = {.o = o, .seed = seed, .rng = {seed * 77 + 1}, .what = ""};
+	int r;
+
+	c.after = calloc(o->ops + 1, sizeof(*c.after));
+	r = record(&c);
+	if (r == 0)
+		r = replay(&c, deadline);
+	*states += c.states;
+	if (r)
+		fprintf(stderr, "FAILED: test_crash --seed %" PRIu64 " --ops %" PRIu64 " --cuts %" PRIu64 " --workloads 1\n", seed,
+			o->ops, o->cuts);
+	for (uint64_t i = 0; i <= o->ops; i++)
+		model_exit(&c.after[i]);
+	free(c.after);
+	world_exit(&c.w);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"seed", 1, 0, 's'}, {"workloads", 1, 0, 'w'}, {"ops", 1, 0, 'n'}, {"cuts", 1, 0, 'c'}, {"seconds", 1, 0, 't'},
+		{"trace", 0, 0, 'x'}, {0},
+	};
+	struct options o = {.seed = 1, .workloads = UINT64_MAX, .ops = 40, .cuts = 100, .seconds = 30};
+	uint64_t states = 0, i, start = real_seconds();
+	int c, bad = 0;
+
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (c == 's')
+			o.seed = strtoull(optarg, NULL, 0);
+		else if (c == 'w')
+			o.workloads = strtoull(optarg, NULL, 0);
+		else if (c == 'n')
+			o.ops = strtoull(optarg, NULL, 0);
+		else if (c == 'c')
+			o.cuts = strtoull(optarg, NULL, 0);
+		else if (c == 't')
+			o.seconds = strtoull(optarg, NULL, 0);
+		else if (c == 'x')
+			o.trace = true;
+		else
+			return 2;
+	}
+	log_init("test_crash", o.trace ? LOG_L_DEBUG : LOG_L_ERROR);
+	for (i = 0; i < o.workloads && !bad && real_seconds() < start + o.seconds; i++)
+		bad = run(o.seed + i, &o, start + o.seconds, &states) != 0;
+	printf("crash: %" PRIu64 " workloads, %" PRIu64 " crash states in %" PRIu64 " s from seed %" PRIu64 ": %s\n", i, states,
+	       real_seconds() - start, o.seed, bad ? "FAILED" : "ok");
+	return bad;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A simulated file system and its reference model, side by side, and random operations on both. Each step does one
+ * operation, compares the results, learns the times. What is asked for is chosen to hit limits: few names, sizes and
+ * offsets around block, extent, inline and node sizes. */
+#ifndef NVOFS_TESTS_SIM_WORLD_H
+#define NVOFS_TESTS_SIM_WORLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "tests/sim/model.h"
+#include "tests/sim/sim_fs.h"
+
+#define WORLD_OPEN 6u
+#define WORLD_BUF (1 * MiB)
+
+struct world {
+	struct sim *s;
+	struct model m;
+	struct rng rng;
+	uint64_t steps;            /* operations so far */
+	uint64_t max_size;         /* of files that are written */
+	size_t max_nodes;          /* about how many inodes */
+	bool tolerant;             /* faults are injected: an operation may fail with an I/O error, without effect */
+	bool no_sync;              /* no fsync, no checkpoints by themselves */
+	bool synced;               /* the last step made everything before it durable */
+	bool changed;              /* the last step changed something */
+	bool trace;
+	uint64_t errors;           /* tolerated */
+	uint64_t open[WORLD_OPEN]; /* inodes; 0: free */
+	char what[700];            /* the last operation, in words */
+	uint8_t *buf, *buf2;       /* WORLD_BUF each */
+};
+
+/* Formats, mounts, takes the root into the model. 0 or a negative code. */
+int world_init(struct world *, const struct sim_conf *);
+void world_exit(struct world *);
+/* One random operation. 0; or -1 after a report on stderr: the file system did something else than the model. */
+int world_step(struct world *);
+/* Closes every open file. */
+int world_close_all(struct world *);
+/* The whole tree against the model; 0, or -1 after a report. */
+int world_compare(struct world *);
+/* Unmounts, checks, mounts again, compares. */
+int world_remount(struct world *);
+/* Removes everything, so that only the root is left. */
+int world_empty(struct world *);
+
+#endif
