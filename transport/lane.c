@@ -35,7 +35,7 @@ static bool changes_blocks(const struct io *io)
 }
 
 /* Written to a volatile cache, so that only a Flush makes it stable. */
-static bool is_volatile(const struct ns *ns, const struct io *io)
+bool io_is_volatile(const struct ns *ns, const struct io *io)
 {
 	return ns->info.vwc && io_is_write(io) && !(io->flags & IO_FUA) && io->stable;
 }
@@ -49,7 +49,7 @@ void lane_end_io(struct lane *lane, struct io *io, int status)
 	lane->nfinished++;
 	if (status)
 		stat_add(&lane->stats->errors, 1);
-	if (!status && is_volatile(lane->ns, io)) {
+	if (!status && io_is_volatile(lane->ns, io)) {
 		/* On the list before done(): a Flush that done() leads to has to cover it. */
 		io->seq = atomic_fetch_add(&lane->ns->seq, 1) + 1;
 		list_append(&lane->unflushed, &io->link);
@@ -60,6 +60,11 @@ void lane_end_io(struct lane *lane, struct io *io, int status)
 	io->done(io, status);
 	if (stable)
 		stable(io);
+}
+
+static void enqueue(struct lane *lane, struct io *io)
+{
+	list_append(io->flags & IO_URGENT ? &lane->urgent : &lane->normal, &io->link);
 }
 
 /* Takes the blocks that are in no slot out of the io. */
@@ -117,6 +122,16 @@ static void free_slot(struct lane *lane, struct slot *s)
 	lane->free[lane->nfree++] = get16(s->sqe.cid);
 }
 
+/* Pieces that were answered before the association was lost lay in its volatile cache: the whole io once more. Its
+ * range may be in doubt, but with the same bytes. */
+static void begin_again(struct lane *lane, struct io *io)
+{
+	io->flags = (io->flags & ~IO_TORN) | IO_SAME_BYTES;
+	io->next = 0;
+	io->left = io->nblocks;
+	enqueue(lane, io);
+}
+
 void lane_end_slot(struct lane *lane, struct slot *s, int status)
 {
 	struct io *io = s->owner;
@@ -129,7 +144,9 @@ void lane_end_slot(struct lane *lane, struct slot *s, int status)
 	if (io->op == IO_FLUSH && !status)
 		flush_succeeded(lane, s->mark);
 	free_slot(lane, s);
-	if (!io->left)
+	if (!io->left && !io->status && io->flags & IO_TORN)
+		begin_again(lane, io);
+	else if (!io->left)
 		lane_end_io(lane, io, io->status);
 }
 
@@ -243,7 +260,7 @@ void lane_build(struct ns *ns, struct slot *s, const struct io *io, uint64_t blo
 {
 	uint64_t lba = block * ns->lba_per_block;
 	uint32_t nlb = n * ns->lba_per_block;
-	bool fua = ns->info.vwc && !is_volatile(ns, io);
+	bool fua = ns->info.vwc && !io_is_volatile(ns, io);
 	le16 cid = s->sqe.cid;
 
 	s->block = block;
@@ -283,7 +300,8 @@ static bool hold_back(struct lane *lane, struct io *io)
 {
 	uint64_t until;
 
-	if (!atomic_load_explicit(&lane->ns->ndoubts, memory_order_acquire) || !changes_blocks(io))
+	if (!atomic_load_explicit(&lane->ns->ndoubts, memory_order_acquire) || !changes_blocks(io) ||
+	    io->flags & IO_SAME_BYTES)
 		return false;
 	until = ns_doubt_check(lane->ns, io->block + io->next, io->nblocks - io->next);
 	if (!until)
@@ -350,11 +368,6 @@ static void issue(struct lane *lane)
 		send_ready(lane);
 }
 
-static void enqueue(struct lane *lane, struct io *io)
-{
-	list_append(io->flags & IO_URGENT ? &lane->urgent : &lane->normal, &io->link);
-}
-
 /* What was delayed and is due; held ios look again. */
 static void wake_delayed(struct lane *lane)
 {
@@ -404,6 +417,7 @@ void lane_submit(struct lane *lane, struct io *io)
 	}
 	io->next = 0;
 	io->left = io->nblocks;
+	io->flags &= ~(IO_TORN | IO_SAME_BYTES);
 	io->status = status < 0 ? status : 0;
 	io->seq = 0;
 	if (status > 0)

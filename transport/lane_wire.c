@@ -39,15 +39,32 @@ void lane_take_wire(struct lane *lane, struct wire *wire, uint32_t gen)
 		lane->due = 0; /* look at once */
 }
 
+static void mark_torn(const struct lane *lane, struct io *io)
+{
+	if (io->left < io->nblocks && io_is_volatile(lane->ns, io))
+		io->flags |= IO_TORN;
+}
+
+static void mark_torn_list(const struct lane *lane, struct list *ios)
+{
+	list_for_each(l, ios)
+		mark_torn(lane, list_entry(l, struct io, link));
+}
+
 void lane_lose_wire(struct lane *lane, int code)
 {
 	if (!lane->wire)
 		return;
 	lane->ops->stop(lane->wire);
+	mark_torn_list(lane, &lane->urgent);
+	mark_torn_list(lane, &lane->normal);
+	mark_torn_list(lane, &lane->held);
 	for (unsigned i = 0; i < lane->nslots; i++) {
 		struct slot *s = &lane->slots[i];
-		const struct io *io = s->owner;
+		struct io *io = s->owner;
 
+		if (s->state != SLOT_FREE)
+			mark_torn(lane, io);
 		if (s->state != SLOT_SENT)
 			continue;
 		if (io->op != IO_READ && io->op != IO_FLUSH)

@@ -33,6 +33,10 @@ enum { SLOT_FREE, SLOT_READY, SLOT_SENT, SLOT_DELAYED };
 
 enum ns_state { NS_LIVE, NS_STOPPING, NS_DOWN, NS_GIVEN_UP };
 
+/* io->flags of the lane's own */
+#define IO_TORN 0x80000000u        /* some pieces were answered on an association that was lost, the others were not */
+#define IO_SAME_BYTES 0x40000000u  /* all pieces were sent once already */
+
 /* What identifies a namespace; compared on reconnect. */
 struct ns_ident {
 	uint64_t nlbas;
@@ -189,6 +193,7 @@ const struct wire_key *ns_key(const struct ns *, const void *mem, enum slot_dir)
 void lane_build(struct ns *, struct slot *, const struct io *, uint64_t block, uint32_t nblocks, struct dsm_range_wire *);
 void lane_reap(struct lane *);
 bool io_is_write(const struct io *);
+bool io_is_volatile(const struct ns *, const struct io *);
 
 /* lane_wire.c: letters, losing a wire and getting another */
 void lane_take_wire(struct lane *, struct wire *, uint32_t gen);
