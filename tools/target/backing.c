@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "base/num.h"
 #include "tools/target/backing.h"
+#include "tools/target/volatile.h"
 
 #define PAGE 4096ull
 
@@ -105,7 +106,19 @@ static int open_file(struct backing *b, const char *spec, char *why, size_t why_
 	return err;
 }
 
-int backing_open(struct backing *b, const char *spec, char *why, size_t why_len)
+static int add_cache(struct backing *b)
+{
+	struct volatile_cache *v = malloc(sizeof(*v));
+	int err = v ? volatile_init(v, b->fd, b->size) : -ENOMEM;
+
+	if (err)
+		free(v);
+	else
+		b->cache = v;
+	return err;
+}
+
+int backing_open(struct backing *b, const char *spec, bool losing, char *why, size_t why_len)
 {
 	int err;
 
@@ -116,6 +129,8 @@ int backing_open(struct backing *b, const char *spec, char *why, size_t why_len)
 		err = open_file(b, spec + 5, why, why_len);
 	else
 		err = refuse(-EINVAL, why, why_len, "%s: neither ram:SIZE nor file:PATH[:SIZE]", spec);
+	if (!err && losing && !b->ram)
+		err = add_cache(b);
 	if (err)
 		backing_close(b);
 	return err;
@@ -125,6 +140,9 @@ void backing_close(struct backing *b)
 {
 	if (b->ram)
 		munmap(b->ram, ROUND_UP(b->size, PAGE));
+	if (b->cache)
+		volatile_exit(b->cache);
+	free(b->cache);
 	if (b->fd >= 0)
 		close(b->fd);
 	free(b->name);
@@ -137,6 +155,8 @@ int backing_read(struct backing *b, uint64_t offset, void *data, uint32_t len)
 		memcpy(data, b->ram + offset, len);
 		return 0;
 	}
+	if (b->cache)
+		return volatile_read(b->cache, offset, data, len);
 	while (len) {
 		ssize_t n = pread(b->fd, data, len, (off_t)offset);
 
@@ -158,6 +178,8 @@ int backing_write(struct backing *b, uint64_t offset, const void *data, uint32_t
 			memcpy(b->ram + offset, data, len);
 		return 0;
 	}
+	if (b->cache)
+		return volatile_write(b->cache, offset, data, len, durable);
 	while (len) {
 		struct iovec iov = { (void *)data, len };
 		ssize_t n = pwritev2(b->fd, &iov, 1, (off_t)offset, durable ? RWF_DSYNC : 0);
@@ -175,6 +197,8 @@ int backing_write(struct backing *b, uint64_t offset, const void *data, uint32_t
 
 int backing_flush(struct backing *b)
 {
+	if (b->cache)
+		return volatile_flush(b->cache);
 	return b->ram || !fdatasync(b->fd) ? 0 : -errno;
 }
 
@@ -200,7 +224,7 @@ static int zero_by_writing(struct backing *b, uint64_t offset, uint64_t len)
 	while (len && !err) {
 		uint32_t n = (uint32_t)MIN(len, sizeof(zeros));
 
-		err = backing_write(b, offset, zeros, n, false);
+		err = pwrite(b->fd, zeros, n, (off_t)offset) == (ssize_t)n ? 0 : -EIO;
 		offset += n;
 		len -= n;
 	}
@@ -217,6 +241,9 @@ int backing_zero(struct backing *b, uint64_t offset, uint64_t len, bool durable)
 		zero_ram(b, offset, len);
 		return 0;
 	}
+	err = b->cache ? volatile_forget(b->cache, offset, len) : 0;
+	if (err)
+		return err;
 	if (fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len)) {
 		if (errno != EOPNOTSUPP)
 			return -errno;

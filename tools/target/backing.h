@@ -8,15 +8,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct volatile_cache;
+
 struct backing {
 	uint64_t size;
 	uint8_t *ram;     /* NULL for a file */
 	int fd;           /* -1 for memory */
+	struct volatile_cache *cache; /* NULL: the kernel's page cache, which a killed process does not lose */
 	char *name;       /* "ram" or the file's absolute path: what the namespace's identity is derived from */
 };
 
-/* spec as on the command line. 0, or a negative errno and one line in why. A file stays locked (flock) while open. */
-int backing_open(struct backing *, const char *spec, char *why, size_t why_len);
+/* spec as on the command line; losing: put a volatile cache in front of a file. 0, or a negative errno and one line in why.
+ * A file stays locked (flock) while open. */
+int backing_open(struct backing *, const char *spec, bool losing, char *why, size_t why_len);
 void backing_close(struct backing *);
 /* All ranges lie inside size (the caller checked). 0 or -errno. */
 int backing_read(struct backing *, uint64_t offset, void *data, uint32_t len);

@@ -8,6 +8,7 @@
 
 enum {
 	OPT_LISTEN = 256, OPT_NQN, OPT_HOST, OPT_LBA_SIZE, OPT_MDTS, OPT_INCAPSULE, OPT_MAX_QUEUES, OPT_QUEUE_SIZE, OPT_VWC,
+	OPT_LOSING,
 	OPT_NO_HDR_DIGEST, OPT_NO_DATA_DIGEST, OPT_CPDA, OPT_MAXH2CDATA, OPT_R2T, OPT_C2H, OPT_SPIN, OPT_CONGESTION,
 	OPT_FAULT, OPT_VERSION,
 };
@@ -22,6 +23,7 @@ static const struct option table[] = {
 	{ "max-queues", required_argument, NULL, OPT_MAX_QUEUES },
 	{ "queue-size", required_argument, NULL, OPT_QUEUE_SIZE },
 	{ "vwc", required_argument, NULL, OPT_VWC },
+	{ "lose-cache", no_argument, NULL, OPT_LOSING },
 	{ "no-hdr-digest", no_argument, NULL, OPT_NO_HDR_DIGEST },
 	{ "no-data-digest", no_argument, NULL, OPT_NO_DATA_DIGEST },
 	{ "cpda", required_argument, NULL, OPT_CPDA },
@@ -49,6 +51,7 @@ static const char help[] =
 "  --host NQN              allow this host only; may be repeated\n"
 "  --lba-size N            512 or 4096 (4096)\n"
 "  --vwc on|off            volatile write cache (on if there is a file)\n"
+"  --lose-cache            keep unflushed writes in memory only, so that a kill loses them\n"
 "  --mdts SIZE             data of one command, 4K to 16M (1M)\n"
 "  --incapsule SIZE        data in a command capsule, 0 to 64K (8K)\n"
 "  --max-queues N          I/O queues of a host, 1 to 128 (64)\n"
@@ -128,6 +131,9 @@ static int target_option(struct options *o, int opt, uint64_t *n)
 		err = number("--queue-size", optarg, 2, 1024, n);
 		c->queue_size = (uint16_t)*n;
 		return err;
+	case OPT_LOSING:
+		c->losing = true;
+		return 0;
 	case OPT_VWC:
 		c->vwc = !strcmp(optarg, "on");
 		return c->vwc || !strcmp(optarg, "off") ? 0 : usage("--vwc %s: on or off", optarg);

@@ -36,7 +36,7 @@ static void name_ns(const struct target *t, struct target_ns *ns)
 static int add_ns(struct target *t, const char *spec, char *why, size_t why_len)
 {
 	struct target_ns *ns = &t->ns[t->nr_ns];
-	int err = backing_open(&ns->backing, spec, why, why_len);
+	int err = backing_open(&ns->backing, spec, t->conf.losing, why, why_len);
 
 	if (err)
 		return err;

@@ -38,6 +38,7 @@ struct target_conf {
 	uint16_t max_queues;         /* I/O queues of one controller */
 	uint16_t queue_size;         /* entries */
 	int vwc;                     /* 1, 0; -1: if a file is there */
+	bool losing;                 /* files get a cache that a killed process loses */
 };
 
 struct target_ns {
