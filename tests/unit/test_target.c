@@ -544,7 +544,7 @@ START_TEST(file_backing)
 }
 END_TEST
 
-/* Durable bytes survive the loss of the process, the others at most by chance; without it all are as they were written. */
+/* Durable bytes survive the loss of the process, the others at most by chance; until then all are as written. */
 START_TEST(losing_cache)
 {
 	char path[] = "/tmp/nvofs-test-target.XXXXXX", spec[100], why[256];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The NVMe/TCP front of nvofs-target on a socket pair: every shape of PDU that a host may ask for carries the same data,
- * and a host that breaks the protocol is told so. */
+/* The NVMe/TCP front of nvofs-target on a socket pair: every shape of PDU that a host may ask for carries the same
+ * data, and a host that breaks the protocol is told so. */
 #include <check.h>
 #include <stdlib.h>
 #include <sys/socket.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* NVMe/TCP PDU headers: what is built is accepted with the same meaning, and every field out of its range is refused with
- * the fatal error status that the specification names. */
+/* NVMe/TCP PDU headers: what is built is accepted with the same meaning, and every field out of its range is refused
+ * with the fatal error status that the specification names. */
 #include <check.h>
 #include "base/crc.h"
 #include "base/err.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The admin commands that need no file of their own: Abort, Asynchronous Event Request, Keep Alive; and the table of all. */
+/* The admin commands that need no file of their own: Abort, Asynchronous Event Request, Keep Alive; and the table of
+ * all. */
 #include "tools/target/target.h"
 
 /* Commands are done in order, so only an event request can still be there to be aborted (base 5.1.1). */

@@ -50,7 +50,7 @@ static int fit_file(struct backing *b, const char *path, uint64_t want, bool cre
 	if (fstat(b->fd, &st))
 		return refuse(-errno, why, why_len, "%s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode))
-		return refuse(-EINVAL, why, why_len, "%s: not a regular file", path);
+		return refuse(-ENODEV, why, why_len, "%s: not a regular file", path);
 	b->size = (uint64_t)st.st_size;
 	if (created || (want && !b->size)) {
 		if (ftruncate(b->fd, (off_t)want))
@@ -59,10 +59,10 @@ static int fit_file(struct backing *b, const char *path, uint64_t want, bool cre
 		b->size = want;
 	}
 	if (want && b->size != want)
-		return refuse(-EINVAL, why, why_len, "%s: has %llu bytes, not the %llu asked for", path,
+		return refuse(-EEXIST, why, why_len, "%s: has %llu bytes, not the %llu asked for", path,
 			      (unsigned long long)b->size, (unsigned long long)want);
 	if (!b->size)
-		return refuse(-EINVAL, why, why_len, "%s: is empty; give a size (file:%s:SIZE)", path, path);
+		return refuse(-ENODATA, why, why_len, "%s: is empty; give a size (file:%s:SIZE)", path, path);
 	return 0;
 }
 

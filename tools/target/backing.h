@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a namespace's bytes lie in: anonymous memory (ram:SIZE) or a sparse file (file:PATH[:SIZE]). Any number of threads
- * may read and write at once; two writes of the same bytes at once leave either, as NVMe has it. */
+/* What a namespace's bytes lie in: anonymous memory (ram:SIZE) or a sparse file (file:PATH[:SIZE]). Any number of
+ * threads may read and write at once; two writes of the same bytes at once leave either, as NVMe has it. */
 #ifndef NVOFS_TARGET_BACKING_H
 #define NVOFS_TARGET_BACKING_H
 
@@ -18,8 +18,8 @@ struct backing {
 	char *name;       /* "ram" or the file's absolute path: what the namespace's identity is derived from */
 };
 
-/* spec as on the command line; losing: put a volatile cache in front of a file. 0, or a negative errno and one line in why.
- * A file stays locked (flock) while open. */
+/* spec as on the command line; losing: put a volatile cache in front of a file. 0, or a negative errno (-EINVAL:
+ * it is no such specification) and one line in why. A file stays locked (flock) while open. */
 int backing_open(struct backing *, const char *spec, bool losing, char *why, size_t why_len);
 void backing_close(struct backing *);
 /* All ranges lie inside size (the caller checked). 0 or -errno. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A controller: made by a Connect of an admin queue, joined by I/O queues, ended with the admin queue (base 3.1.3). Also its
- * properties: it is enabled and shut down at once, as nothing here takes time. */
+/* A controller: made by a Connect of an admin queue, joined by I/O queues, ended with the admin queue (base 3.1.3).
+ * Also its properties: it is enabled and shut down at once, as nothing here takes time. */
 #include <stdlib.h>
 #include "base/clock.h"
 #include "base/log.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Faults on demand, for tests of hosts: each is a rule "every N-th" or "after N" over one counter. Off unless asked for;
- * then the cost is one load a command. */
+/* Faults on demand, for tests of hosts: each is a rule "every N-th" or "after N" over one counter. Off unless asked
+ * for; then the cost is one load a command. */
 #ifndef NVOFS_TARGET_FAULT_H
 #define NVOFS_TARGET_FAULT_H
 

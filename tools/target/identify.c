@@ -28,7 +28,7 @@ static void id_common(const struct queue *q, struct id_ctrl_wire *id)
 	id->aerl = TARGET_AER_MAX - 1;
 	id->lpa = NVME_LPA_COMMANDS | NVME_LPA_EXTENDED;
 	id->kas = put16(1); /* 100 ms */
-	id->cqt = put16(1); /* in order: nothing goes on once a connection is gone, but for the command at hand */
+	id->cqt = put16(100); /* ms: a connection's end is seen at the next command; only the one at hand goes on */
 	id->maxcmd = put16(t->conf.queue_size);
 	id->sgls = put32(NVME_SGLS_SUPPORTED | NVME_SGLS_OFFSET | NVME_SGLS_TRANSPORT);
 	id->iorcsz = put32(sizeof(struct cqe_wire) / 16);

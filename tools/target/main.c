@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nvofs-target: an NVMe/TCP target for trying and testing. The main thread accepts connections, watches keep-alive timers
- * and waits for SIGTERM or SIGINT; each connection has a thread of its own. */
+/* nvofs-target: an NVMe/TCP target for trying and testing. The main thread accepts connections, watches keep-alive
+ * timers and waits for SIGTERM or SIGINT; each connection has a thread of its own. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -47,10 +47,10 @@ static int announce(const struct tcp_server *s)
 	return fflush(stdout) ? -errno : 0;
 }
 
-static int fail(const char *why)
+static int fail(int err, const char *why)
 {
 	log_error("%s", why);
-	return EXIT_FAILURE;
+	return err == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;
 }
 
 int main(int argc, char **argv)
@@ -59,22 +59,24 @@ int main(int argc, char **argv)
 	struct tcp_server server;
 	struct options o;
 	char why[512] = "no memory";
-	int code, signals;
+	int code, signals, err;
 
 	if (options_parse(&o, argc, argv, &code))
 		return code;
 	log_init("nvofs-target", o.quiet ? LOG_L_ERROR : o.verbose ? LOG_L_DEBUG : LOG_L_WARN);
 	signals = open_signals();
 	if (signals < 0)
-		return fail("signalfd failed");
-	if (target_init(&target, &o.target, o.backings, o.nr_backings, why, sizeof(why)))
-		return fail(why);
+		return fail(-errno, "signalfd failed");
+	err = target_init(&target, &o.target, o.backings, o.nr_backings, why, sizeof(why));
+	if (err)
+		return fail(err, why);
 	target.fault = o.fault;
-	code = EXIT_FAILURE;
-	if (tcp_server_open(&server, &target, &o.tcp, o.listen, why, sizeof(why))) {
-		log_error("%s", why);
+	err = tcp_server_open(&server, &target, &o.tcp, o.listen, why, sizeof(why));
+	if (err) {
+		code = fail(err, why);
 		goto out_target;
 	}
+	code = EXIT_FAILURE;
 	if (!announce(&server)) {
 		serve(&server, signals);
 		code = EXIT_SUCCESS;

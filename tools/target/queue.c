@@ -40,7 +40,7 @@ static const struct command *find(const struct command *table, uint8_t opcode)
 	return NULL;
 }
 
-/* What may come when (base 3.1.3.3, 6.3): Connect first and once; only Fabrics commands until the controller is ready. */
+/* What may come when (base 6.3): Connect first and once; only Fabrics commands until the controller is ready. */
 static uint16_t choose(struct queue *q, struct request *r)
 {
 	const struct command *table = q->qid ? io_commands : admin_commands;

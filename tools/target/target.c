@@ -44,7 +44,7 @@ static int add_ns(struct target *t, const char *spec, char *why, size_t why_len)
 	ns->nblocks = ns->backing.size >> t->lba_shift;
 	if (!ns->nblocks) {
 		snprintf(why, why_len, "%s: smaller than one block of %u bytes", spec, t->conf.lba_size);
-		return -EINVAL;
+		return -ENOSPC;
 	}
 	name_ns(t, ns);
 	if (!ns->backing.ram && t->conf.vwc < 0)

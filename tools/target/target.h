@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The controller core of nvofs-target: a subsystem with its namespaces, the discovery subsystem, the controllers that hosts
- * have made, their queues, and what each command does. It knows no fabric: a front (target/tcp_*.c) brings capsules and
- * moves data.
+/* The controller core of nvofs-target: a subsystem with its namespaces, the discovery subsystem, the controllers that
+ * hosts have made, their queues, and what each command does. It knows no fabric: a front (target/tcp_*.c) brings
+ * capsules and moves data.
  *
  *      queue_init --> { request_begin --> [data arrive] --> request_execute --> CQE }* --> queue_exit
  *
@@ -129,7 +129,8 @@ struct request {
 
 /* ---- target.c ---- */
 /* Opens the backings; 0, or negative and one line in why. conf is copied, its strings are borrowed. */
-int target_init(struct target *, const struct target_conf *, char *const *backings, unsigned nr, char *why, size_t why_len);
+int target_init(struct target *, const struct target_conf *, char *const *backings, unsigned nr, char *why,
+		size_t why_len);
 /* All queues are gone. Flushes and closes the backings. */
 void target_exit(struct target *);
 /* Ends associations whose keep-alive timer ran out. Returns ms until it wants to be called again, -1: not before a host
@@ -170,7 +171,7 @@ uint16_t request_wants(struct request *, enum request_dir, uint32_t len);
 /* The host was heard. */
 void queue_seen(struct queue *);
 
-/* One command: begin checks and calls request_wants if there are data; execute does it. Either may be NULL. A status. */
+/* One command: begin checks and calls request_wants if there are data; execute does it. Either may be NULL. */
 struct command {
 	uint8_t opcode;              /* or Fabrics command type */
 	bool discovery;              /* known to discovery controllers */

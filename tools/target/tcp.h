@@ -57,7 +57,8 @@ static inline const uint8_t *stream_at(const struct stream *s) { return s->in + 
 static inline void stream_skip(struct stream *s, uint32_t n) { s->pos += n; }
 /* Receives exactly len bytes to dst, or drops them if dst is NULL. */
 int stream_take(struct stream *, void *dst, uint32_t len);
-/* len bytes that stay valid until the next flush: small ones and bulk ones. May flush; NULL: the connection is broken. */
+/* len bytes that stay valid until the next flush: small ones and bulk ones. May flush; NULL: the connection is broken.
+ */
 void *stream_small(struct stream *, uint32_t len);
 void *stream_bulk(struct stream *, uint32_t len);
 /* Queues bytes; at most 8 between two calls of stream_room. */
@@ -91,7 +92,7 @@ struct tcp_server {
 	struct list conns;
 };
 
-/* "ADDRESS:PORT", "[v6]:PORT". 0, or negative and one line in why. */
+/* "ADDRESS:PORT", "[v6]:PORT". 0, or negative (-EINVAL: it is neither) and one line in why. */
 int tcp_server_open(struct tcp_server *, struct target *, const struct tcp_conf *, const char *listen, char *why,
 		    size_t why_len);
 /* The address with the port that was really taken, as on the command line. */

@@ -5,7 +5,8 @@
  *                             +-> to the host: execute --> C2HData... --> CapsuleResp (or SUCCESS)
  *                             '-> to us: transfer --> R2T --> H2CData --> ... --> execute --> CapsuleResp
  *
- *  1. ttag is the index of a transfer; one is in use from begin to its response, so there are never more than the queue has
+ *  1. ttag is the index of a transfer; one is in use from begin to its response, so there are never more than the queue
+ *     has
  *     entries unless the host breaks the protocol.
  *  2. Data of a command are asked for in order, so H2CData have to arrive in order (DATAO = bytes received so far).
  *  3. With data digests nothing is received into or sent from a backing itself: what is checked is what is used. */
@@ -41,6 +42,7 @@ struct conn {
 	struct tcp_conn *base;
 	const struct tcp_conf *conf;
 	struct queue queue;
+	_Atomic bool ended;        /* by another thread: what still lies in the socket is not executed any more */
 	struct stream stream;
 	struct tcp_pdu_limits rx;
 	struct tcp_pdu_conf tx;
@@ -54,7 +56,10 @@ struct conn {
 
 static void disconnect(struct queue *q)
 {
-	shutdown(container_of(q, struct conn, queue)->base->fd, SHUT_RDWR);
+	struct conn *c = container_of(q, struct conn, queue);
+
+	c->ended = true;
+	shutdown(c->base->fd, SHUT_RDWR);
 }
 
 static int send_cqe(struct conn *c, const struct cqe_wire *cqe)
@@ -402,8 +407,8 @@ static int one_pdu(struct conn *c, struct tcp_pdu *pdu)
 	err = err ? err : tcp_pdu_check_common(&c->rx, stream_at(&c->stream), pdu);
 	err = err ? err : stream_need(&c->stream, pdu->header_len);
 	err = err ? err : tcp_pdu_check(&c->rx, stream_at(&c->stream), pdu->header_len, pdu);
-	if (err)
-		return err;
+	if (err || c->ended)
+		return err ? err : -ECONNRESET;
 	queue_seen(&c->queue);
 	switch (pdu->type) {
 	case TCP_PDU_IC_REQ:

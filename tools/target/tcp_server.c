@@ -9,14 +9,16 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/num.h"
 #include "tools/target/tcp.h"
 
 /* "HOST:PORT" or "[HOST]:PORT" into host and port; both writable. */
 static int split(char *text, const char **host, const char **port)
 {
 	char *colon = strrchr(text, ':'), *end;
+	uint64_t number;
 
-	if (!colon || !colon[1])
+	if (!colon || u64_parse(colon + 1, 65535, &number))
 		return -EINVAL;
 	*colon = 0;
 	*port = colon + 1;
@@ -60,7 +62,7 @@ static int open_listener(const char *where, char *why, size_t why_len)
 	err = getaddrinfo(host, port, &hints, &ai);
 	if (err) {
 		snprintf(why, why_len, "%s: %s", where, gai_strerror(err));
-		return err == EAI_SERVICE ? -EINVAL : -EADDRNOTAVAIL;
+		return -EADDRNOTAVAIL;
 	}
 	fd = listen_on(ai);
 	freeaddrinfo(ai);

@@ -40,8 +40,8 @@ void stream_exit(struct stream *s)
 }
 
 /* Polling beats sleeping only while the host runs on another CPU: then data come within the spin. When they do not (the
- * two share a CPU, or the host is idle) spinning only keeps the host from running. So it is done while it pays, and tried
- * again now and then. */
+ * two share a CPU, or the host is idle) spinning only keeps the host from running. So it is done while it pays, and
+ * tried again now and then. */
 static bool worth_spinning(struct stream *s)
 {
 	if (!s->spin_ns)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A volatile write cache in front of a file, which a killed process really loses: that is what it is for. Completed writes
- * that were not asked to be durable lie in memory until a flush; some, chosen by chance, reach the file at once, so that
- * what a power cut leaves behind is in no order. */
+/* A volatile write cache in front of a file, which a killed process really loses: that is what it is for. Completed
+ * writes that were not asked to be durable lie in memory until a flush; some, chosen by chance, reach the file at once,
+ * so that what a power cut leaves behind is in no order. */
 #ifndef NVOFS_TARGET_VOLATILE_H
 #define NVOFS_TARGET_VOLATILE_H
 
