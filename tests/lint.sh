@@ -69,11 +69,14 @@ check_sizes() {
 	done
 }
 
-# A file that defines structs as they lie on the wire or the device asserts their layout.
+# A file that defines structs as they lie on the wire or the device (their fields are le16, le32, le64) asserts their layout.
 check_layouts() {
 	local file structs asserts
 	for file in $c_files; do
-		structs=$(grep -cE '^struct [a-z0-9_]+_(wire|disk) \{' "$file" || true)
+		structs=$(awk '/^struct [a-z0-9_]+_(wire|disk) \{/ { inside = 1 }
+			inside && /[ \t]le(16|32|64) / { found++; inside = 0 }
+			/^}/ { inside = 0 }
+			END { print found + 0 }' "$file")
 		asserts=$(grep -c 'static_assert\|_Static_assert' "$file" || true)
 		[ "$asserts" -ge "$structs" ] || finding "$file: $structs structs of wire or device, $asserts static_asserts"
 	done
