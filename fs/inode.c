@@ -11,6 +11,7 @@
 
 #define SHARDS 64u
 #define BUCKETS 1024u            /* of a shard */
+#define RETRY_NS (10 * NS_PER_S)
 #define PATH_DEPTH 512           /* deeper ones are named by number: a cycle of stale names ends here */
 
 struct shard {
@@ -20,7 +21,8 @@ struct shard {
 
 struct inode_table {
 	struct shard shard[SHARDS];
-	pthread_mutex_t reap_mutex;      /* guards the queue; nests inside a shard's mutex */
+	pthread_mutex_t reap_mutex;      /* guards both queues; nests inside a shard's mutex */
+	struct waitq retry;              /* ops in want of page frames */
 	struct list reap;
 	_Atomic unsigned queued;
 	uint64_t scan;
@@ -52,6 +54,7 @@ int inodes_init(struct fs *fs)
 		pthread_mutex_init(&t->shard[i].mutex, NULL);
 	pthread_mutex_init(&t->reap_mutex, NULL);
 	list_init(&t->reap);
+	waitq_init(&t->retry);
 	t->scan = 1;
 	t->scanning = true;
 	fs->inodes = t;
@@ -182,10 +185,43 @@ int inode_hold(struct op *op)
 	return op->inode ? 0 : -ENOMEM;
 }
 
-void inode_op_end(struct op *op)
+/* Waits until some op has ended (and given its pins back), or the next tick. */
+int op_retry_later(struct op *op, uint64_t *deadline)
+{
+	struct inode_table *t = op->worker->fs->inodes;
+	uint64_t now = clock_now();
+	struct waiter *w;
+
+	if (!*deadline)
+		*deadline = now + RETRY_NS;
+	if (now > *deadline)
+		return -E_NO_FRAMES;
+	w = op_wait_idle(op);
+	if (w) {
+		pthread_mutex_lock(&t->reap_mutex);
+		waitq_add(&t->retry, w);
+		pthread_mutex_unlock(&t->reap_mutex);
+	}
+	return -E_PARKED;
+}
+
+static void retry_wake(struct inode_table *t)
+{
+	struct list wake;
+
+	if (!atomic_load_explicit(&t->retry.some, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&t->reap_mutex);
+	waitq_take(&t->retry, &wake);
+	pthread_mutex_unlock(&t->reap_mutex);
+	waiters_wake(&wake, 0);
+}
+
+void inode_op_ended(struct op *op)
 {
 	struct inode *in = op->inode;
 
+	retry_wake(op->worker->fs->inodes);
 	if (!in)
 		return;
 	range_unlock(op);
@@ -350,7 +386,8 @@ bool fs_reap_pending(struct fs *fs)
 {
 	struct inode_table *t = fs->inodes;
 
-	if (fs_may_write(fs) || fs->conf.offline || !atomic_load(&fs->writable))
+	retry_wake(t); /* comes by at every tick: nobody waits for ever */
+	if (fs_may_write(fs) || !atomic_load(&fs->writable))
 		return false;
 	return atomic_load(&t->scanning) || atomic_load(&t->queued);
 }
@@ -421,25 +458,8 @@ int fs_wait_writable(struct op *op)
 
 	if (r || atomic_load(&fs->writable))
 		return r;
-	w = op_wait(op);
+	w = op_wait_idle(op);
 	if (w)
 		waitq_add(&fs->wait_writable, w);
-	return -E_PARKED;
-}
-
-int op_retry_later(struct op *op, uint64_t *deadline)
-{
-	uint64_t now = clock_now();
-	struct waiter *w = op_wait(op);
-
-	if (!*deadline)
-		*deadline = now + 10 * NS_PER_S;
-	if (now > *deadline) {
-		if (w)
-			op_unwait(op, w);
-		return -E_NO_FRAMES;
-	}
-	if (w)
-		w->wake(w, 0);
 	return -E_PARKED;
 }

@@ -47,7 +47,7 @@ int range_lock(struct op *op, uint64_t first, uint64_t last)
 	}
 	op->range_held = range_free(op);
 	if (!op->range_held) {
-		w = op_wait(op);
+		w = op_wait_idle(op);
 		assert(w); /* nothing else is awaited this early */
 		waitq_add(&op->inode->range_wait, w);
 	}

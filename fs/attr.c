@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attributes, symbolic links' targets, opens, and fsync. */
+#include <fcntl.h>
+#include <string.h>
+#include "base/clock.h"
+#include "fs/inode.h"
+#include "fs/ops.h"
+#include "fs/store.h"
+#include "fs/truncate.h"
+#include "fs/txn.h"
+
+int fs_getattr(struct op *op)
+{
+	struct fs *fs = op->worker->fs;
+	struct inode_disk d;
+	int r;
+
+	fs_lock_shared(fs);
+	r = inode_load(op, op->ino, &d);
+	fs_unlock(fs);
+	if (!r)
+		inode_stat(op->ino, &d, &op->attr);
+	return r;
+}
+
+/* ---- setattr ---- */
+
+void attr_apply(const struct op *op, struct inode_disk *d)
+{
+	if (op->valid & SET_MODE)
+		d->mode = put32((inode_mode(d) & S_IFMT) | (op->mode & 07777));
+	if (op->valid & SET_UID)
+		d->uid = put32(op->uid);
+	if (op->valid & SET_GID)
+		d->gid = put32(op->gid);
+	if (op->valid & SET_ATIME)
+		d->atime = time_build(op->atime);
+	if (op->valid & SET_MTIME)
+		d->mtime = time_build(op->mtime);
+	if (op->valid & SET_CTIME)
+		d->ctime = time_build(op->ctime);
+	if (op->valid & SET_KILL_PRIV)
+		inode_kill_priv(d);
+}
+
+static bool time_valid(const struct op *op, unsigned which, const struct timespec *t)
+{
+	return !(op->valid & which) || (t->tv_nsec >= 0 && (uint64_t)t->tv_nsec < NS_PER_S);
+}
+
+static int setattr_locked(struct op *op)
+{
+	struct inode_disk d;
+	int r = inode_load(op, op->ino, &d);
+
+	if (!r)
+		r = txn_begin(op, 1, true);
+	if (r)
+		return r;
+	inode_touch(&d, false);
+	attr_apply(op, &d);
+	inode_store(op, op->ino, &d);
+	txn_commit(op);
+	inode_stat(op->ino, &d, &op->attr);
+	return 0;
+}
+
+int fs_setattr(struct op *op)
+{
+	struct fs *fs = op->worker->fs;
+	int r = fs_may_write(fs);
+
+	if (r)
+		return r;
+	if (!time_valid(op, SET_ATIME, &op->atime) || !time_valid(op, SET_MTIME, &op->mtime) ||
+	    !time_valid(op, SET_CTIME, &op->ctime))
+		return -EINVAL;
+	if (op->valid & SET_SIZE) {
+		if (op->phase < ATTR_SIZED)
+			r = file_truncate(op);
+		if (r)
+			return r;
+		op->phase = ATTR_SIZED;
+		op->own_errors = false;
+		return fs_getattr(op);
+	}
+	fs_lock_excl(fs);
+	r = setattr_locked(op);
+	fs_unlock(fs);
+	return r;
+}
+
+/* ---- symbolic links ---- */
+
+static int readlink_locked(struct op *op)
+{
+	struct key key = KEY(op->ino, ITEM_INLINE, 0);
+	struct inode_disk d;
+	struct item item;
+	int r = inode_load(op, op->ino, &d);
+
+	if (r)
+		return r;
+	if (!S_ISLNK(inode_mode(&d)))
+		return -EINVAL;
+	r = tree_get(op, &key, &item);
+	if (r)
+		return r == -ENOENT ? -E_BAD_ITEM : r;
+	if (!item.len || item.len >= VALUE_MAX || item.len != inode_size(&d) || memchr(item.val, 0, item.len))
+		return -E_BAD_ITEM;
+	op->result = MIN(item.len, op->len);
+	memcpy(op->out, item.val, op->result);
+	return 0;
+}
+
+int fs_readlink(struct op *op)
+{
+	struct fs *fs = op->worker->fs;
+	int r;
+
+	fs_lock_shared(fs);
+	r = readlink_locked(op);
+	fs_unlock(fs);
+	return r;
+}
+
+/* ---- opens ---- */
+
+static int open_locked(struct op *op)
+{
+	struct inode_disk d;
+	int r = inode_load(op, op->ino, &d);
+
+	if (r)
+		return r;
+	r = inode_hold(op);
+	if (!r)
+		inode_opened(op->worker->fs, op->inode);
+	return r;
+}
+
+int fs_open(struct op *op)
+{
+	struct fs *fs = op->worker->fs;
+	int r = 0;
+
+	if (op->flags & O_TRUNC && op->phase < ATTR_SIZED) {
+		op->off = 0;
+		op->valid &= SET_KILL_PRIV;
+		r = file_truncate(op);
+		if (r)
+			return r;
+		op->phase = ATTR_SIZED;
+		op->own_errors = false;
+	}
+	fs_lock_shared(fs);
+	r = open_locked(op);
+	fs_unlock(fs);
+	return r;
+}
+
+int fs_release(struct op *op)
+{
+	inode_closed(op->worker->fs, op->ino);
+	return 0;
+}
+
+int fs_fsync(struct op *op)
+{
+	return txn_sync(op);
+}
