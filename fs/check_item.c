@@ -244,7 +244,7 @@ static void inline_check(struct check *c, const struct check_key *k, const uint8
 		check_say(c, k->object, "inline data at offset %llu", ull(k->offset));
 	else if (has && S_ISLNK(o->mode) && (len != o->size || !len || len >= VALUE_MAX || memchr(val, 0, len)))
 		check_say(c, k->object, "target of %u bytes in a symbolic link of size %llu", len, ull(o->size));
-	else if (has && S_ISREG(o->mode) && (len > INLINE_MAX || len > o->size))
+	else if (has && S_ISREG(o->mode) && (len > INLINE_MAX || len > o->size || o->size > INLINE_MAX))
 		check_say(c, k->object, "%u bytes inline in a file of size %llu", len, ull(o->size));
 	else if (has && !S_ISREG(o->mode) && !S_ISLNK(o->mode))
 		check_say(c, k->object, "has inline data and is neither file nor symbolic link");
@@ -320,6 +320,8 @@ static void extent_check(struct check *c, uint64_t birth, const struct check_key
 			  ull(k->offset), ull(o->extent_end));
 	if (has && !S_ISREG(o->mode))
 		check_say(c, k->object, "has extents and is no file");
+	if (o->has_inline)
+		check_say(c, k->object, "extent at file block %llu: besides inline data", ull(k->offset));
 	if (has && end > eof && !(d->flags & EXTENT_UNWRITTEN) && !(o->flags & INODE_TRUNCATE))
 		check_say(c, k->object, "extent at file block %llu: data beyond the end of the file", ull(k->offset));
 	if (!get64(d->birth) || get64(d->birth) > birth)

@@ -112,7 +112,7 @@ out:
 
 int recognise(struct ns *ns, char *what, size_t len)
 {
-	static const unsigned sectors[] = { 512, 4096 };
+	const unsigned sectors[] = { ns_info(ns)->lba_size, 512, 4096 };
 	int fd = image_make(ns, what, len), r = 0;
 
 	if (fd < 0)

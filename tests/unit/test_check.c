@@ -134,6 +134,8 @@ static void d_xattr_hash(struct img *m) { img_find(m, 16, ITEM_XATTR, UINT64_MAX
 static void d_symlink(struct img *m) { img_find(m, 19, ITEM_INLINE, 0)->len = 4; }
 static void d_symlink_none(struct img *m) { img_find(m, 19, ITEM_INLINE, 0)->object = 18, m->nitems--; }
 static void d_inline(struct img *m) { img_inode(m, 18)->size = put64(5); }
+static void d_inline_big(struct img *m) { img_inode(m, 18)->size = put64(INLINE_MAX + 1); }
+static void d_inline_extent(struct img *m) { img_extent(m, 18, 0, 1, 11, 0); }
 static void d_inode_len(struct img *m) { img_find(m, 18, ITEM_INODE, 0)->len = 100; }
 static void d_overlap(struct img *m) { img_find(m, 16, ITEM_EXTENT, 5)->offset = 1; }
 static void d_shared_block(struct img *m)
@@ -318,6 +320,8 @@ static const struct damage {
 	  .line = "inode 19 (/dir/link): target of 4 bytes in a symbolic link of size 5", .alone = true },
 	{ .before = d_symlink_none, .line = "inode 19 (/dir/link): symbolic link without a target" },
 	{ .before = d_inline, .line = "inode 18 (/dir/small): 11 bytes inline in a file of size 5", .alone = true },
+	{ .before = d_inline_big, .line = "11 bytes inline in a file of size 2049", .alone = true },
+	{ .before = d_inline_extent, .line = "extent at file block 0: besides inline data", .alone = true },
 	{ .before = d_inode_len, .line = "inode 18 (/dir/small): inode item at offset 0 with 100 bytes" },
 	{ .before = d_overlap,
 	  .line = "inode 16 (/file): extent at file block 1: overlaps the one before it, which ends at 2" },
