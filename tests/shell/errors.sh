@@ -4,7 +4,8 @@
 . "$(dirname "$0")/lib.sh"
 
 # The codes of the man pages.
-mount_failed=32 usage=1 mkfs_failed=1 ctl_failed=1
+mount_failed=32 mkfs_failed=1 ctl_failed=2 target_failed=1
+declare -A usage=([nvofs]=1 [mkfs.nvofs]=2 [fsck.nvofs]=16 [nvofsctl]=1 [nvofs-target]=2)
 
 address() { echo "nvme+tcp://$1"; }
 
@@ -27,26 +28,36 @@ check_addresses() {
 }
 
 check_arguments() {
-	local program code
-	for program in nvofs:$usage mkfs.nvofs:2 nvofsctl:$usage nvofs-target:2; do
-		code=${program#*:} program=${program%:*}
+	local program
+	for program in "${!usage[@]}"; do
 		"$tools/$program" --help >"$work/help.log" 2>&1 </dev/null || fail "$program --help ended with $?"
-		expect $code '.' "$tools/$program" --no-such-option
+		[ -s "$work/help.log" ] || fail "$program --help says nothing"
+		"$tools/$program" --version >"$work/version.log" 2>&1 </dev/null || fail "$program --version ended with $?"
+		expect "${usage[$program]}" '.' "$tools/$program" --no-such-option
+		expect "${usage[$program]}" '.' "$tools/$program"
 	done
-	expect 16 '.' "$tools/fsck.nvofs" --no-such-option
-	expect $usage 'http|scheme|address|name|nvme' "$tools/nvofs" http://127.0.0.1/x "$mnt"
-	expect $usage 'option|key' "$tools/nvofs" "$ns?no-such-key=1" "$mnt"
-	expect $usage 'nsid' "$tools/nvofs" "$ns?nsid=x" "$mnt"
+	for program in nvofs mkfs.nvofs fsck.nvofs; do
+		check_names $program
+	done
+}
+
+# Names of namespaces that are wrong in themselves.
+check_names() { # PROGRAM
+	local mount_point=''
+	[ "$1" != nvofs ] || mount_point=$mnt
+	expect "${usage[$1]}" 'http|scheme|address|name|nvme' "$tools/$1" http://127.0.0.1/x $mount_point
+	expect "${usage[$1]}" 'no-such-key' "$tools/$1" "$ns?no-such-key=1" $mount_point
+	expect "${usage[$1]}" 'nsid' "$tools/$1" "$ns?nsid=x" $mount_point
 }
 
 check_targets() {
 	local busy
-	expect 1 'size|small|exist|no such' "$tools/nvofs-target" --listen 127.0.0.1:0 "file:$work/does-not-exist"
-	expect 1 'ram|file|backing' "$tools/nvofs-target" --listen 127.0.0.1:0 tape:1G
+	expect $target_failed 'size|small|exist|no such' "$tools/nvofs-target" --listen 127.0.0.1:0 "file:$work/does-not-exist"
+	expect ${usage[nvofs-target]} 'ram|file|backing' "$tools/nvofs-target" --listen 127.0.0.1:0 tape:1G
 	busy=127.0.0.1:$target_port
-	expect 1 'in use' "$tools/nvofs-target" --listen "$busy" ram:64M
+	expect $target_failed 'in use' "$tools/nvofs-target" --listen "$busy" ram:64M
 	truncate -s 100M "$work/hundred"
-	expect 1 'size|bytes' "$tools/nvofs-target" --listen 127.0.0.1:0 "file:$work/hundred:200M"
+	expect $target_failed 'size|bytes' "$tools/nvofs-target" --listen 127.0.0.1:0 "file:$work/hundred:200M"
 }
 
 # A target that accepts and goes away, and one that accepts and says nothing.

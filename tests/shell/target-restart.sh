@@ -39,6 +39,32 @@ sleep 1
 target_start "file:$disk"
 wait $reader || fail "a read across the restart: $(cat "$work/read.log")"
 
+# A target whose killed process loses what no Flush reached: what was fsync'ed is written again before fsync returns.
+unmount_fs
+target_stop
+target_start --lose-cache "file:$disk"
+mount_fs
+mkdir "$mnt/records"
+"$helpers/recorder" write "$mnt/records" "$work/acknowledged" 2>>"$work/recorder.log" &
+recorder=$!
+children+=("$recorder")
+for pause in 0 1 0; do
+	sleep 1.5
+	target_kill
+	sleep $pause
+	target_start --lose-cache "file:$disk"
+done
+sleep 1.5
+! gone $recorder || fail "the writer ended: $(cat "$work/recorder.log")"
+kill_daemon
+wait_for 20 gone $recorder || fail "the writer hangs"
+target_kill
+target_start "file:$disk"
+fsck_clean
+mount_fs
+"$helpers/recorder" check "$mnt/records" "$work/acknowledged" || fail "acknowledged data is lost"
+same_tree "$work/tree" "$mnt/tree"
+
 # Nothing is mounted.
 unmount_fs
 target_kill
