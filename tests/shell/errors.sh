@@ -96,10 +96,20 @@ check_mounted() {
 	fsck_clean
 }
 
-target_start ram:128M ram:32M
+# Every superblock says that a newer version wrote it.
+check_newer() {
+	"$tools/mkfs.nvofs" -q "$ns?nsid=3" || fail "mkfs.nvofs"
+	"$helpers/make_newer" "$disk" >"$work/newer.log" || fail "no superblock in the target's file"
+	expect $mount_failed 'newer' "$tools/nvofs" "$ns?nsid=3" "$mnt"
+	expect 8 'newer' "$tools/fsck.nvofs" -n "$ns?nsid=3"
+	expect $mkfs_failed 'nvofs|newer' "$tools/mkfs.nvofs" "$ns?nsid=3"
+}
+
+target_start ram:128M ram:32M "file:$disk:64M"
 check_addresses
 check_arguments
 check_targets
 check_vanishing
+check_newer
 check_mounted
 note ok
