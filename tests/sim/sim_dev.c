@@ -164,6 +164,11 @@ void sim_dev_no_faults(struct sim_dev *d)
 	d->nfaults = 0;
 }
 
+void sim_dev_pause_faults(struct sim_dev *d, bool pause)
+{
+	d->faults_paused = pause;
+}
+
 uint64_t sim_dev_fault_hits(const struct sim_dev *d)
 {
 	uint64_t n = 0;
@@ -178,7 +183,7 @@ static struct sim_fault *fault_for(struct sim_dev *d, const struct sim_cmd *c)
 	uint8_t op = c->sqe.opcode;
 	uint64_t first = get64(c->sqe.rw.slba), last = first + get16(c->sqe.rw.nlb);
 
-	for (unsigned i = 0; i < d->nfaults; i++) {
+	for (unsigned i = 0; i < d->nfaults && !d->faults_paused; i++) {
 		struct sim_fault *f = &d->faults[i];
 
 		if (op > 31 || !(f->ops & SIM_OP(op)) || f->hits >= f->count)

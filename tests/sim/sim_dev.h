@@ -94,6 +94,7 @@ unsigned sim_dev_pending(const struct sim_dev *);  /* commands of living associa
 /* ---- faults ---- */
 void sim_dev_fault(struct sim_dev *, const struct sim_fault *);
 void sim_dev_no_faults(struct sim_dev *);
+void sim_dev_pause_faults(struct sim_dev *, bool pause);
 uint64_t sim_dev_fault_hits(const struct sim_dev *);
 /* All associations die now; connecting fails for down ns. */
 void sim_dev_lose(struct sim_dev *, enum sim_fate, uint64_t down);

@@ -53,6 +53,7 @@ struct sim_dev {
 	uint16_t next_cntlid;
 	struct sim_fault faults[SIM_FAULTS];
 	unsigned nfaults;
+	bool faults_paused;
 	struct sim_dev_stats stats;
 	bool recording;
 	struct sim_event *events;

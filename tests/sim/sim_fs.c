@@ -71,7 +71,8 @@ void sim_free(struct sim *s)
 
 static int connect_ns(struct sim *s)
 {
-	struct ns_conf conf = {.flags = NS_NO_THREAD, .nr_queues = s->conf.workers};
+	struct ns_conf conf = {.flags = NS_NO_THREAD, .nr_queues = s->conf.workers,
+			       .reclaim = fs_reclaim, .reclaim_arg = &s->fs};
 	struct cache_conf cache = {.bytes = s->conf.cache_bytes};
 	char why[256] = "";
 	size_t len;
@@ -119,6 +120,20 @@ int sim_format(struct sim *s)
 	return r;
 }
 
+/* The file system would sleep. */
+static void idle(void *arg, uint64_t ns)
+{
+	struct sim *s = arg;
+	uint64_t now = clock_now(), next = now + MIN(ns, DAY);
+
+	if (sim_dev_run(s->dev))
+		return;
+	s->control_at = now + MIN(ns_control(s->ns), DAY);
+	next = MIN(next, MIN(s->control_at, sim_dev_next(s->dev)));
+	now = clock_now();
+	clock_virtual_add(next > now ? next - now : 1000);
+}
+
 static int mount_as(struct sim *s, bool readonly, bool offline)
 {
 	struct fs_conf conf = {
@@ -128,6 +143,9 @@ static int mount_as(struct sim *s, bool readonly, bool offline)
 		.commit_ms = s->conf.commit_ms,
 		.checkpoint_ms = s->conf.checkpoint_ms,
 		.node_bytes = s->conf.node_bytes,
+		.idle = idle,
+		.idle_arg = s,
+		.hostid = {0x5a, 1},
 	};
 	char why[256] = "";
 	int r = connect_ns(s);

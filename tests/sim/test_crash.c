@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "tests/sim/history.h"
 #include "tests/sim/world.h"
 
 enum { MARK_BEGUN = 1, MARK_SYNCED };
@@ -57,21 +58,13 @@ static int failed(struct crash *c, const char *why)
 /* The operation after which the file system was as now; -1: none of those that may be. */
 static int64_t match(struct crash *c, struct model *now)
 {
-	uint64_t hash = model_hash(now);
-	char why[400];
+	struct history may = {&c->after[c->synced], c->begun - c->synced + 1, 0};
+	int64_t r = history_match(&may, now);
 
-	for (uint64_t i = c->begun + 1; i-- > c->synced;)
-		if (model_hash(&c->after[i]) == hash)
-			return (int64_t)i;
-	for (uint64_t i = c->n + 1; i-- > 0;)
-		if (model_hash(&c->after[i]) == hash)
-			fprintf(stderr, "this is the state after operation %" PRIu64 "\n", i);
-	for (uint64_t i = c->synced; i <= c->begun; i++) {
-		model_equal(now, &c->after[i], why, sizeof(why));
-		fprintf(stderr, "against the state after operation %" PRIu64 ": %s\n", i, why);
-	}
-	model_print(now);
-	return -1;
+	for (uint64_t i = 0; r < 0 && i <= c->n; i++)
+		if (model_hash(&c->after[i]) == model_hash(now))
+			fprintf(stderr, "it is the state after operation %" PRIu64 "\n", i);
+	return r < 0 ? r : r + (int64_t)c->synced;
 }
 
 /* Mounts and says which operation was the last one. */
