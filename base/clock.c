@@ -4,6 +4,8 @@
 #include <errno.h>
 
 static uint64_t virtual_ns; /* 0: the real clock */
+static void (*virtual_idle)(void *, uint64_t);
+static void *virtual_idle_arg;
 
 uint64_t clock_now(void)
 {
@@ -50,12 +52,21 @@ int clock_poll(struct pollfd *fds, unsigned n, uint64_t timeout_ns)
 
 	if (virtual_ns) {
 		r = poll(fds, n, 0);
-		if (r == 0)
-			virtual_ns += timeout_ns == UINT64_MAX ? NS_PER_S : timeout_ns;
+		timeout_ns = timeout_ns == UINT64_MAX ? NS_PER_S : timeout_ns;
+		if (r == 0 && timeout_ns && virtual_idle)
+			virtual_idle(virtual_idle_arg, timeout_ns);
+		else if (r == 0)
+			virtual_ns += timeout_ns;
 	} else {
 		r = ppoll(fds, n, timeout_ns == UINT64_MAX ? NULL : &ts, NULL);
 	}
 	return r < 0 ? -errno : r;
+}
+
+void clock_virtual_idle(void (*idle)(void *, uint64_t), void *arg)
+{
+	virtual_idle = idle;
+	virtual_idle_arg = arg;
 }
 
 void clock_sleep(uint64_t ns)

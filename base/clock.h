@@ -23,5 +23,8 @@ bool clock_is_virtual(void);
  * the time-out has passed (1 s instead of for ever). */
 int clock_poll(struct pollfd *, unsigned n, uint64_t timeout_ns);
 void clock_sleep(uint64_t ns);
+/* A simulation's own way to let at most ns of virtual time pass (at least 1), in which it does what is due; NULL: all
+ * of it passes at once. */
+void clock_virtual_idle(void (*idle)(void *arg, uint64_t ns), void *arg);
 
 #endif

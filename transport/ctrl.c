@@ -39,7 +39,7 @@ int wire_wait(struct wire *w, uint64_t deadline)
 		return -E_TIMEDOUT;
 	n = w->ops->fds(w, fds, ARRAY_SIZE(fds));
 	if (n <= 0) { /* in-process: only time can bring something */
-		clock_sleep(MIN(deadline - now, NS_PER_MS));
+		clock_poll(NULL, 0, MIN(deadline - now, NS_PER_MS));
 		return 0;
 	}
 	for (int i = 0; i < n; i++)

@@ -324,7 +324,7 @@ static void sleep_on(struct lane *lane, uint64_t ns)
 	struct epoll_event ev;
 
 	if (clock_is_virtual())
-		clock_virtual_add(MIN(ns, NS_PER_MS));
+		clock_poll(NULL, 0, MIN(ns, NS_PER_MS));
 	else
 		epoll_wait(lane->epfd, &ev, 1, ns > 3600 * NS_PER_S ? -1 : (int)DIV_UP(ns, NS_PER_MS));
 }

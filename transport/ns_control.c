@@ -335,7 +335,7 @@ static void enter_given_up(struct ns *ns)
 	ns->state = NS_GIVEN_UP;
 }
 
-uint64_t ns_control(struct ns *ns)
+static uint64_t step(struct ns *ns)
 {
 	if (atomic_load(&ns->given_up)) {
 		if (ns->state != NS_GIVEN_UP)
@@ -355,6 +355,18 @@ uint64_t ns_control(struct ns *ns)
 		break;
 	}
 	return NS_PER_S;
+}
+
+uint64_t ns_control(struct ns *ns)
+{
+	uint64_t due;
+
+	if (ns->stepping) /* on one thread: called from within a step that waits */
+		return NS_PER_MS;
+	ns->stepping = true;
+	due = step(ns);
+	ns->stepping = false;
+	return due;
 }
 
 /* ---- the thread ---- */

@@ -80,7 +80,7 @@ struct ns {
 	uint64_t next_try, down_since, next_complaint;
 	pthread_t thread;
 	pthread_t control;         /* who runs ns_control; valid while recovering */
-	bool recovering;
+	bool recovering, stepping; /* stepping: ns_control is running */
 	struct wire *recovery_wire;
 	void *recovery_mem;        /* SYNC_BLOCKS */
 	int wake_fd;

@@ -35,6 +35,21 @@ void sim_conf_init(struct sim_conf *c, uint64_t seed)
 	};
 }
 
+/* Somebody inside sleeps (mounting, connecting): the device and the connection go on meanwhile. */
+static void idle(void *arg, uint64_t ns)
+{
+	struct sim *s = arg;
+	uint64_t next = clock_now() + MIN(ns, DAY), now;
+
+	if (sim_dev_run(s->dev))
+		return;
+	if (s->ns)
+		next = MIN(next, clock_now() + MIN(ns_control(s->ns), DAY));
+	next = MIN(next, sim_dev_next(s->dev));
+	now = clock_now();
+	clock_virtual_add(next > now ? next - now : 1000); /* something is due and did nothing: it wants a little time */
+}
+
 struct sim *sim_new(const struct sim_conf *conf)
 {
 	struct sim *s = calloc(1, sizeof(*s));
@@ -43,6 +58,7 @@ struct sim *sim_new(const struct sim_conf *conf)
 	s->conf = *conf;
 	s->rng.state = conf->seed;
 	clock_virtual_set(1000 * NS_PER_S);
+	clock_virtual_idle(idle, s);
 	random_fixed(conf->seed | 1);
 	s->dev = sim_dev_new(&conf->dev);
 	return s;
@@ -65,6 +81,7 @@ void sim_free(struct sim *s)
 	disconnect(s);
 	sim_dev_free(s->dev);
 	clock_virtual_set(0);
+	clock_virtual_idle(NULL, NULL);
 	random_fixed(0);
 	free(s);
 }
@@ -120,20 +137,6 @@ int sim_format(struct sim *s)
 	return r;
 }
 
-/* The file system would sleep. */
-static void idle(void *arg, uint64_t ns)
-{
-	struct sim *s = arg;
-	uint64_t now = clock_now(), next = now + MIN(ns, DAY);
-
-	if (sim_dev_run(s->dev))
-		return;
-	s->control_at = now + MIN(ns_control(s->ns), DAY);
-	next = MIN(next, MIN(s->control_at, sim_dev_next(s->dev)));
-	now = clock_now();
-	clock_virtual_add(next > now ? next - now : 1000);
-}
-
 static int mount_as(struct sim *s, bool readonly, bool offline)
 {
 	struct fs_conf conf = {
@@ -143,8 +146,6 @@ static int mount_as(struct sim *s, bool readonly, bool offline)
 		.commit_ms = s->conf.commit_ms,
 		.checkpoint_ms = s->conf.checkpoint_ms,
 		.node_bytes = s->conf.node_bytes,
-		.idle = idle,
-		.idle_arg = s,
 		.hostid = {0x5a, 1},
 	};
 	char why[256] = "";
@@ -160,7 +161,6 @@ static int mount_as(struct sim *s, bool readonly, bool offline)
 		s->fs = NULL;
 		disconnect(s);
 	}
-	s->control_at = s->tick_at = clock_now();
 	return r;
 }
 
@@ -204,32 +204,20 @@ bool sim_step(struct sim *s)
 
 	for (unsigned i = 0; s->fs && i < fs_nworkers(s->fs); i++)
 		any |= worker_poll(fs_worker(s->fs, i));
-	if (s->fs && clock_now() >= s->tick_at)
-		s->tick_at = clock_now() + MIN(fs_tick(s->fs), DAY);
-	if (s->ns && clock_now() >= s->control_at)
-		s->control_at = clock_now() + MIN(ns_control(s->ns), DAY);
 	return any;
 }
 
 void sim_pass(struct sim *s)
 {
-	uint64_t now, next = clock_now() + DAY;
+	uint64_t left = DAY;
 
 	if (s->idle)
 		s->idle(s);
-	/* What happened meanwhile may have changed what is due, so both are asked again. */
-	if (s->ns)
-		s->control_at = clock_now() + MIN(ns_control(s->ns), DAY);
-	if (s->fs)
-		s->tick_at = clock_now() + MIN(fs_tick(s->fs), DAY);
-	next = MIN(MIN(next, s->control_at), MIN(s->tick_at, sim_dev_next(s->dev)));
-	for (unsigned i = 0; s->fs && i < fs_nworkers(s->fs); i++) {
-		uint64_t left = lane_timeout(fs_worker(s->fs, i)->lane);
-
-		next = MIN(next, clock_now() + MIN(left, DAY));
-	}
-	now = clock_now();
-	clock_virtual_add(next > now ? next - now : 1000); /* something is due and did nothing: it wants a little time */
+	if (s->fs) /* what happened meanwhile may have changed what is due */
+		left = MIN(left, fs_tick(s->fs));
+	for (unsigned i = 0; s->fs && i < fs_nworkers(s->fs); i++)
+		left = MIN(left, lane_timeout(fs_worker(s->fs, i)->lane));
+	idle(s, left);
 }
 
 void sim_run_for(struct sim *s, uint64_t ns)

@@ -29,7 +29,6 @@ struct sim {
 	struct cache *cache;
 	struct fs *fs;
 	struct rng rng;
-	uint64_t control_at, tick_at; /* when ns_control and fs_tick want to be called */
 	uint64_t limit;        /* virtual ns that one operation may take; 0: a day */
 	unsigned next_worker;
 	bool stuck;            /* an operation did not end within the limit */
