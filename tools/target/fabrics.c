@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fabrics commands: Connect, Property Get, Property Set (base chapter 6). */
 #include "base/log.h"
+#include "base/num.h"
 #include "tools/target/target.h"
 
 /* Where a wrong parameter stands: bit 16 says in the data, not in the SQE. */
@@ -16,9 +17,13 @@ static uint16_t wrong(struct request *r, uint32_t param)
 
 static uint16_t connect_begin(struct queue *q, struct request *r)
 {
+	uint16_t sqsize = get16(r->sqe.connect.sqsize), entries = q->target->conf.queue_size;
+
+	if (!get16(r->sqe.connect.qid))
+		entries = MAX(entries, TARGET_ADMIN_ENTRIES);
 	if (get16(r->sqe.connect.recfmt))
 		return NVME_SC_CONNECT_FORMAT | NVME_STATUS_DNR;
-	if (!get16(r->sqe.connect.sqsize) || get16(r->sqe.connect.sqsize) >= q->target->conf.queue_size)
+	if (!sqsize || sqsize >= entries)
 		return wrong(r, IN_SQE(sqsize));
 	return request_wants(r, REQUEST_TO_CTRL, sizeof(struct connect_data_wire));
 }

@@ -26,6 +26,7 @@
 #define TARGET_HOSTS_MAX 16
 #define TARGET_QUEUES_MAX 128
 #define TARGET_AER_MAX 4
+#define TARGET_ADMIN_ENTRIES 32          /* of an admin queue, at least (base 5.1.12.3.1, ASQSZ) */
 #define TARGET_ADMIN_INCAPSULE 8192u /* NVMe/TCP 3.3.2: always allowed on the admin queue */
 
 struct target_conf {

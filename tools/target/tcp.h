@@ -57,8 +57,7 @@ static inline const uint8_t *stream_at(const struct stream *s) { return s->in + 
 static inline void stream_skip(struct stream *s, uint32_t n) { s->pos += n; }
 /* Receives exactly len bytes to dst, or drops them if dst is NULL. */
 int stream_take(struct stream *, void *dst, uint32_t len);
-/* len bytes that stay valid until the next flush: small ones and bulk ones. May flush; NULL: the connection is broken.
- */
+/* len bytes that stay valid until the next flush: small ones and bulk ones. May flush; NULL: the connection broke. */
 void *stream_small(struct stream *, uint32_t len);
 void *stream_bulk(struct stream *, uint32_t len);
 /* Queues bytes; at most 8 between two calls of stream_room. */

@@ -451,7 +451,7 @@ static int conn_init(struct conn *c, struct tcp_conn *base)
 	c->rx = (struct tcp_pdu_limits){ .dir = TCP_PDU_TO_CTRL, .pda = c->conf->cpda,
 					 .max_incapsule = TARGET_ADMIN_INCAPSULE, .max_data = c->conf->max_h2c };
 	c->pool_max = (unsigned)MIN(MAX(POOL_BYTES / t->conf.mdts, POOL_MIN), ARRAY_SIZE(c->pool));
-	c->nr_transfers = t->conf.queue_size;
+	c->nr_transfers = MAX(t->conf.queue_size, TARGET_ADMIN_ENTRIES);
 	c->waiting = c->waiting_last = -1;
 	c->transfers = calloc(c->nr_transfers, sizeof(*c->transfers));
 	if (!c->transfers)
