@@ -92,7 +92,6 @@ static int make_locked(struct op *op, const struct make *m)
 	}
 	dir_put(op, &de.key, ino, mode_dtype(m->mode), op->name, m->len);
 	dir_changed(op, op->ino, &dir, 1, S_ISDIR(m->mode) ? 1 : 0);
-	fs_count_inodes(fs, 1);
 	txn_commit(op);
 	inode_stat(ino, &d, &op->attr);
 	if (in) {

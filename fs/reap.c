@@ -116,7 +116,6 @@ static void heap_apply(struct op *op, const struct heap *h, struct inode_disk *d
 	if (h->all) {
 		txn_del(op, &inode_key);
 		txn_del(op, &orphan_key);
-		fs_count_inodes(op->worker->fs, -1);
 	} else {
 		d->blocks = put64(blocks - MIN(blocks, h->freed));
 		inode_store(op, op->ino, d);
