@@ -217,7 +217,7 @@ static void retry_wake(struct inode_table *t)
 	waiters_wake(&wake, 0);
 }
 
-void inode_op_end(struct op *op)
+void inode_op_ended(struct op *op)
 {
 	struct inode *in = op->inode;
 

@@ -43,7 +43,7 @@ void inode_put(struct fs *, struct inode *);
 /* op->inode for op->ino, once. 0 or -ENOMEM. */
 int inode_hold(struct op *);
 /* The op ends: gives its range and its inode back (op_free calls this; calling it again does nothing). */
-void inode_op_end(struct op *);
+void inode_op_ended(struct op *);
 void inode_lock(struct fs *, const struct inode *);
 void inode_unlock(struct fs *, const struct inode *);
 
