@@ -28,6 +28,7 @@ struct fs_conf {
 	unsigned commit_ms;        /* longest time until a committed change is in the journal (default 1000) */
 	unsigned checkpoint_ms;    /* default 5000 */
 	size_t node_bytes;         /* memory for tree nodes (default 64 MiB) */
+	uint8_t hostid[16];        /* of the heartbeat; who is who across mounts of one host */
 };
 
 struct fs_info {               /* for status, statfs; a snapshot */
@@ -47,6 +48,15 @@ int fs_mount(struct fs **, const struct fs_conf *, char *why, size_t why_len);
 /* Syncs, reaps what is due, writes the last checkpoint and gives the heartbeat block back. No ops may be active; the
  * calling thread acts as all workers. A result < 0: not everything could be written. Frees fs. */
 int fs_unmount(struct fs *);
+/* Forgets everything at once, writes nothing: what a killed daemon does (tests). No io may be in flight. */
+void fs_abandon(struct fs *);
+/* ns_conf.reclaim: arg is a struct fs *_Atomic * (NULL in it: not mounted yet). Is the file system still ours? */
+int fs_reclaim(void *arg, struct ns *);
+/* What a checkpoint would write now (nodes, bitmaps, both superblocks), through write instead of to the device; for the
+ * checker on an offline mount. */
+int fs_checkpoint_to(struct fs *, int (*write)(void *arg, uint64_t block, uint32_t n, const void *buf), void *arg);
+/* Polls all workers on the calling thread (tools and tests); true if anything happened. */
+bool fs_poll_all(struct fs *);
 struct worker *fs_worker(struct fs *, unsigned index);
 unsigned fs_nworkers(const struct fs *);
 /* Timers: heartbeat, commit, checkpoint, claiming, reaping. Called by worker 0's loop; returns ns until the next one. */

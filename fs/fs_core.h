@@ -14,6 +14,13 @@ struct journal;         /* fs/journal.c */
 struct checkpoint;      /* fs/checkpoint.c */
 struct claim;           /* fs/claim.c: heartbeat and the dead writer's rule */
 
+/* A pointer to a node, in memory. */
+struct ptr {
+	uint64_t block, birth;
+	uint32_t crc;
+	uint8_t level;
+};
+
 struct fs {
 	struct fs_conf conf;
 	struct ns *ns;
@@ -29,22 +36,30 @@ struct fs {
 	_Atomic bool writable;         /* claimed: transactions may begin */
 	uint64_t ino_next;
 	uint64_t inodes_used;
+	struct fills *fills;           /* fs/fill.c */
 	struct node_cache *nodes;
 	struct alloc *alloc;
 	struct journal *journal;
 	struct checkpoint *checkpoint;
 	struct claim *claim;
 	struct inode_table *inodes;    /* of fs/inode.c; made by inodes_init, freed by inodes_exit */
-	struct waitq wait_writable;
+	struct waitq wait_writable;    /* ops that want to write before the file system is claimed; guarded by lock */
+	struct ptr root;               /* of the tree as it is now; block 0: empty; guarded by lock */
+	_Atomic uint64_t op_epoch;     /* fs/epoch.h */
+	struct txn *txn;               /* fs/txn.c: the one transaction under construction */
+	uint64_t mounted_at;           /* clock_now */
+	/* worker 0's: */
+	uint64_t last_commit, reap_retry, reap_deadline;
+	bool reaping;
 	_Atomic uint64_t txns;
+	struct io pressure_flush;      /* fs/pressure.c; on its way while pressure is set */
+	_Atomic bool pressure;
 };
+
+/* Stops all writing for good; the first code wins. Any thread. */
+void fs_freeze(struct fs *, int code, const char *what);
 
 int inodes_init(struct fs *);
 void inodes_exit(struct fs *);
-/* The inode item changed the count of inodes in use: +1, -1 (inside a transaction; kept in the superblock). */
-static inline void fs_count_inodes(struct fs *fs, int by)
-{
-	fs->inodes_used += (uint64_t)(int64_t)by;
-}
 
 #endif

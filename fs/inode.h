@@ -19,7 +19,6 @@
 
 #define INODE_STREAMS 4          /* sequential readers of one file that are told apart */
 #define FILE_MAX (1ull << 60)    /* longest file, bytes */
-#define op_wait_idle op_wait
 #define LINKS_MAX 0x7fffffffu
 
 struct inode {

@@ -101,6 +101,8 @@ struct op {
 	struct worker *worker;
 	int error;                 /* first failure among the awaited events; run() is called with it once if own_errors */
 	bool own_errors, started;
+	bool ending;               /* run() decided on end_status, but some events are still to come */
+	int end_status;
 	unsigned phase;            /* of run(), kept over replays */
 	uint64_t scratch[8];       /* of run(), kept over replays */
 	struct inode *inode;       /* referenced while the op lives, dropped by op_free (fs/inode.h) */
@@ -108,7 +110,8 @@ struct op {
 	uint64_t range_first, range_last;
 	bool range_held;
 	unsigned tries;
-	uint64_t epoch;
+	uint64_t epoch;            /* fs/epoch.h; valid while in_epoch */
+	bool in_epoch, fills;      /* fills: waits for the reading of a block */
 	struct node *nodes[OP_NODES];
 	unsigned nnodes, node_next;
 	struct op_waiter waits[OP_WAITS];
@@ -133,6 +136,9 @@ void op_start(struct op *);
 /* A waiter to register with whatever the op waits for, counted as awaited; NULL if all are in use (then park with
  * what there is). If registering fails (the event has happened), give it back with op_unwait. */
 struct waiter *op_wait(struct op *);
+/* The same for what is not the reading of a block (a range lock, space, a checkpoint): an op that waits for nothing
+ * else lets go of its epoch, since it will look up everything again; so it cannot hold up what it waits for. */
+struct waiter *op_wait_idle(struct op *);
 void op_unwait(struct op *, struct waiter *);
 /* Runs op to its end on the calling thread, polling and sleeping; returns its status. finish is replaced. The caller
  * frees the op. For tools, tests, mount and unmount. */

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/bitmap.h"
+
+#include <string.h>
+
+#define NIBBLES 0x1111111111111111ull
+
+/* One bit (the lowest) for each nibble of w that is zero: a wholly free quad. */
+static uint64_t free_quads(uint64_t w)
+{
+	w |= w >> 1;
+	w |= w >> 2;
+	return ~w & NIBBLES;
+}
+
+static uint64_t mask(uint32_t from, uint32_t n)
+{
+	return (n == 64 ? ~0ull : (1ull << n) - 1) << from;
+}
+
+static uint32_t change(uint64_t *map, uint32_t bit, uint32_t n, bool set)
+{
+	uint32_t quads = 0;
+
+	while (n > 0) {
+		uint32_t in = bit % 64, k = MIN(64 - in, n);
+		uint64_t *w = &map[bit / 64], old = *w;
+
+		*w = set ? old | mask(in, k) : old & ~mask(in, k);
+		quads += (uint32_t)__builtin_popcountll(free_quads(old) ^ free_quads(*w));
+		bit += k;
+		n -= k;
+	}
+	return quads;
+}
+
+uint32_t bitmap_set(uint64_t *map, uint32_t bit, uint32_t n)
+{
+	return change(map, bit, n, true);
+}
+
+uint32_t bitmap_clear(uint64_t *map, uint32_t bit, uint32_t n)
+{
+	return change(map, bit, n, false);
+}
+
+bool bitmap_test(const uint64_t *map, uint32_t bit)
+{
+	return map[bit / 64] >> (bit % 64) & 1;
+}
+
+uint32_t bitmap_count(const uint64_t *map, uint32_t bit, uint32_t n)
+{
+	uint32_t set = 0;
+
+	while (n > 0) {
+		uint32_t in = bit % 64, k = MIN(64 - in, n);
+
+		set += (uint32_t)__builtin_popcountll(map[bit / 64] & mask(in, k));
+		bit += k;
+		n -= k;
+	}
+	return set;
+}
+
+uint32_t bitmap_quads(const uint64_t *map)
+{
+	uint32_t n = 0;
+
+	for (unsigned i = 0; i < BITMAP_WORDS; i++)
+		n += (uint32_t)__builtin_popcountll(free_quads(map[i]));
+	return n;
+}
+
+static uint64_t word(const uint64_t *map, uint32_t i, bool whole_quads)
+{
+	return whole_quads ? map[i] : map[i] | free_quads(map[i]) * 15;
+}
+
+/* Length of the free run at bit, at most want. */
+static uint32_t run_at(const uint64_t *map, uint32_t bit, uint32_t want, bool whole_quads)
+{
+	uint32_t len = 0;
+
+	want = MIN(want, GROUP_BLOCKS - bit);
+	while (len < want) {
+		uint32_t in = (bit + len) % 64;
+		uint64_t w = word(map, (bit + len) / 64, whole_quads) >> in;
+		uint32_t n = w ? (uint32_t)__builtin_ctzll(w) : 64 - in;
+
+		n = MIN(n, 64 - in);
+		len += n;
+		if (n < 64 - in)
+			break;
+	}
+	return MIN(len, want);
+}
+
+/* First free bit in [from, end), or end. */
+static uint32_t next_free(const uint64_t *map, uint32_t from, uint32_t end, bool whole_quads)
+{
+	while (from < end) {
+		uint64_t w = ~word(map, from / 64, whole_quads) >> (from % 64);
+
+		if (w)
+			return MIN(from + (uint32_t)__builtin_ctzll(w), end);
+		from = (from / 64 + 1) * 64;
+	}
+	return end;
+}
+
+uint32_t bitmap_find(const uint64_t *map, uint32_t from, uint32_t want, bool whole_quads, uint32_t *bit)
+{
+	uint32_t best = 0;
+
+	for (int pass = 0; pass < 2; pass++) {
+		uint32_t at = pass ? 0 : from, end = pass ? from : GROUP_BLOCKS;
+
+		while ((at = next_free(map, at, end, whole_quads)) < end) {
+			uint32_t len = run_at(map, at, want, whole_quads);
+
+			if (len > best) {
+				best = len;
+				*bit = at;
+				if (best == want)
+					return best;
+			}
+			at += len;
+		}
+	}
+	return best;
+}
+
+uint32_t bitmap_find_quad(const uint64_t *map, uint32_t from)
+{
+	uint32_t first = from / 64;
+
+	for (uint32_t k = 0; k <= BITMAP_WORDS; k++) {
+		uint32_t i = (first + k) % BITMAP_WORDS;
+		uint64_t q = free_quads(map[i]);
+
+		if (k == 0)
+			q &= ~0ull << (from % 64);
+		if (q)
+			return i * 64 + (uint32_t)__builtin_ctzll(q);
+	}
+	return GROUP_BLOCKS;
+}
+
+void bitmap_load(uint64_t *map, const void *block)
+{
+	for (unsigned i = 0; i < BITMAP_WORDS; i++) {
+		le64 v;
+
+		memcpy(&v, (const uint8_t *)block + i * 8, 8);
+		map[i] = get64(v);
+	}
+}
+
+void bitmap_store(const uint64_t *map, void *block)
+{
+	for (unsigned i = 0; i < BITMAP_WORDS; i++) {
+		le64 v = put64(map[i]);
+
+		memcpy((uint8_t *)block + i * 8, &v, 8);
+	}
+}

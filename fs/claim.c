@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/claim.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/uuid.h"
+#include "fs/checkpoint.h"
+#include "fs/super.h"
+
+enum claim_state { NONE, WAIT, CHECK, WRITE, CHECKPOINT, CLAIMED, FAILED };
+
+struct claim {
+	struct fs *fs;
+	_Atomic int state;         /* worker 0 moves it; fs_reclaim (control thread) reads it */
+	uint64_t deadline, next;
+	struct heartbeat_disk seen, own;
+	struct run *run;           /* one page, for good */
+	bool busy;                 /* run is on its way */
+};
+
+int claim_new(struct fs *fs)
+{
+	struct claim *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	fs->claim = c;
+	c->fs = fs;
+	c->run = run_new(fs->cache, 1);
+	return c->run ? 0 : -E_NO_FRAMES;
+}
+
+void claim_free(struct fs *fs)
+{
+	if (!fs->claim)
+		return;
+	if (fs->claim->run)
+		run_unpin(fs->claim->run);
+	free(fs->claim);
+	fs->claim = NULL;
+}
+
+bool claim_failed(const struct fs *fs)
+{
+	return fs->claim->state == FAILED;
+}
+
+bool claim_done(const struct fs *fs)
+{
+	return fs->claim->state == CLAIMED;
+}
+
+uint64_t claim_deadline(const struct fs *fs)
+{
+	return fs->claim->state == WAIT ? fs->claim->deadline : 0;
+}
+
+void claim_begin(struct fs *fs, const struct heartbeat_disk *seen, bool held, uint64_t deadline)
+{
+	struct claim *c = fs->claim;
+
+	c->seen = *seen;
+	c->deadline = deadline;
+	c->state = WAIT;
+	if (held && deadline > clock_now())
+		log_info("%.64s did not unmount; writing begins in %.1f s, reading works now", seen->host,
+			 (double)(deadline - clock_now()) / NS_PER_S);
+}
+
+static void fail(struct claim *c, int code, const char *what)
+{
+	c->state = FAILED;
+	fs_freeze(c->fs, code, what);
+}
+
+static void build(struct claim *c)
+{
+	struct heartbeat_disk *h = &c->own;
+	struct fs *fs = c->fs;
+
+	memset(h, 0, sizeof(*h));
+	h->magic = put32(HEARTBEAT_MAGIC);
+	memcpy(h->uuid, fs->super.uuid, 16);
+	random_bytes(h->token, 16);
+	h->epoch = put64(fs->epoch);
+	memcpy(h->hostid, fs->conf.hostid, 16);
+	gethostname(h->host, sizeof(h->host) - 1);
+	h->since = put64((uint64_t)clock_wall().tv_sec);
+	h->interval_ms = put32(HEARTBEAT_MS);
+	h->quiesce_ms = put32(ns_info(fs->ns)->dead_ms);
+	h->pid = put32((uint32_t)getpid());
+}
+
+static void beat_done(struct run *run, int status)
+{
+	struct claim *c = run->owner;
+
+	c->busy = false;
+	if (status)
+		fail(c, status, "writing the heartbeat");
+	else if (c->state == WRITE)
+		c->state = CHECKPOINT;
+	c->next = clock_now() + HEARTBEAT_MS * NS_PER_MS;
+}
+
+static void beat(struct claim *c)
+{
+	c->own.counter = put64(get64(c->own.counter) + 1);
+	heartbeat_seal(&c->own);
+	memcpy(c->run->mem, &c->own, sizeof(c->own));
+	c->run->owner = c;
+	c->busy = true;
+	run_write(c->run, c->fs->workers[0].lane, HEARTBEAT_BLOCK, IO_FUA | IO_URGENT, beat_done);
+}
+
+/* Is it still what was seen when the mount began? (Any thread; h is private memory.) */
+static bool same_as_seen(const struct claim *c, const struct heartbeat_disk *h)
+{
+	return !memcmp(h->token, c->seen.token, 16) && get64(h->counter) == get64(c->seen.counter) &&
+	       get64(h->epoch) == get64(c->seen.epoch);
+}
+
+static void check_done(struct run *run, int status)
+{
+	struct claim *c = run->owner;
+	struct heartbeat_disk now;
+
+	c->busy = false;
+	memcpy(&now, run->mem, sizeof(now));
+	if (status) {
+		fail(c, status, "reading the heartbeat");
+	} else if (!same_as_seen(c, &now)) {
+		fail(c, -E_NOT_OURS, "claiming the file system");
+	} else {
+		c->fs->epoch++;
+		build(c);
+		c->state = WRITE;
+	}
+}
+
+static void claimed(struct claim *c)
+{
+	struct fs *fs = c->fs;
+	struct list wake;
+
+	c->state = CLAIMED;
+	c->next = clock_now() + HEARTBEAT_MS * NS_PER_MS;
+	fs_lock_excl(fs);
+	atomic_store(&fs->writable, true);
+	waitq_take(&fs->wait_writable, &wake);
+	fs_unlock(fs);
+	waiters_wake(&wake, 0);
+}
+
+uint64_t claim_tick(struct fs *fs)
+{
+	struct claim *c = fs->claim;
+	uint64_t now = clock_now();
+
+	if (c->busy)
+		return 2 * NS_PER_MS;
+	if (c->state == NONE || c->state == FAILED || atomic_load(&fs->frozen))
+		return NS_PER_S;
+	if (c->state == WAIT) {
+		if (now < c->deadline)
+			return c->deadline - now;
+		c->state = CHECK;
+		c->busy = true;
+		c->run->owner = c;
+		run_read(c->run, fs->workers[0].lane, HEARTBEAT_BLOCK, IO_URGENT, check_done);
+	} else if (c->state == WRITE) {
+		beat(c);
+	} else if (c->state == CHECKPOINT) {
+		/* The first checkpoint makes the epoch, and what was replayed, durable; the journal starts behind it. */
+		if (get64(fs->super.epoch) == fs->epoch)
+			claimed(c);
+		else if (!checkpoint_running(fs))
+			checkpoint_start(fs, true, false);
+	} else if (now >= c->next) {
+		beat(c);
+	} else {
+		return c->next - now;
+	}
+	return NS_PER_MS;
+}
+
+int claim_release(struct fs *fs)
+{
+	struct claim *c = fs->claim;
+
+	if (c->state != CLAIMED)
+		return 0;
+	memset(c->own.token, 0, 16);
+	heartbeat_seal(&c->own);
+	return ns_write_sync(fs->ns, HEARTBEAT_BLOCK, 1, &c->own, IO_FUA);
+}
+
+int fs_reclaim(void *arg, struct ns *ns)
+{
+	struct fs *fs = *(struct fs *_Atomic *)arg;
+	struct heartbeat_disk h;
+	struct claim *c;
+	int err, state;
+
+	if (!fs || fs->conf.readonly)
+		return 0;
+	c = fs->claim;
+	state = c->state;
+	if (state == NONE || state == FAILED)
+		return 0;
+	err = ns_read_sync(ns, HEARTBEAT_BLOCK, 1, &h);
+	if (err)
+		return err;
+	/* Until our own first beat is answered the block may hold either. */
+	if (heartbeat_valid(&h, fs->super.uuid) &&
+	    ((state >= WRITE && !memcmp(h.token, c->own.token, 16)) || (state < CHECKPOINT && same_as_seen(c, &h))))
+		return 0;
+	fs_freeze(fs, -E_NOT_OURS, "after a reconnect: the heartbeat names another mount");
+	return -E_NOT_OURS;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/super.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include "base/clock.h"
+#include "base/crc.h"
+#include "fs/alloc_core.h"
+
+static uint32_t super_crc(const struct super_disk *s)
+{
+	struct super_disk copy = *s;
+
+	copy.crc = put32(0);
+	return crc32c(&copy, sizeof(copy));
+}
+
+void super_seal(struct super_disk *s)
+{
+	s->crc = put32(super_crc(s));
+}
+
+int super_check(const struct super_disk *s, uint64_t nblocks)
+{
+	struct layout l;
+
+	if (get64(s->magic) != SUPER_MAGIC)
+		return -E_NOT_NVOFS;
+	if (super_crc(s) != get32(s->crc))
+		return -E_CHECKSUM;
+	if (get32(s->version) > FORMAT_VERSION || get64(s->incompat))
+		return -E_NEWER;
+	if (get64(s->nblocks) < MIN_BLOCKS || get64(s->nblocks) > nblocks)
+		return -E_BAD_SUPER;
+	layout_of(get64(s->nblocks), &l);
+	if (l.nl2 > L2_MAX || get32(s->block_size) != FS_BLOCK || get32(s->node_size) != NODE_SIZE ||
+	    get32(s->csum_type) != CSUM_CRC32C || get64(s->journal_start) != JOURNAL_START ||
+	    get64(s->journal_len) != l.journal_len || get64(s->journal_pos) >= l.journal_len ||
+	    get64(s->ring_b) != l.ring_b || s->root_level >= LEVELS_MAX || s->label[sizeof(s->label) - 1])
+		return -E_BAD_SUPER;
+	return 0;
+}
+
+/* Looks through one ring. *worst gets the most telling failure: newer > damaged > nothing. */
+static int scan_ring(struct ns *ns, uint64_t ring, struct super_disk *best, unsigned *slot, bool *found, int *worst)
+{
+	struct super_disk s[RING_SLOTS];
+	int err = ns_read_sync(ns, ring, RING_BLOCKS, s);
+
+	if (err)
+		return err;
+	for (unsigned i = 0; i < RING_SLOTS; i++) {
+		err = super_check(&s[i], ns_info(ns)->nblocks);
+		if (!err && (!*found || get64(s[i].gen) > get64(best->gen))) {
+			*best = s[i];
+			*slot = i;
+			*found = true;
+		} else if (err == -E_NEWER) {
+			*worst = err;
+		} else if (err && err != -E_NOT_NVOFS && *worst != -E_NEWER) {
+			*worst = -E_BAD_SUPER;
+		}
+	}
+	return 0;
+}
+
+int super_read(struct ns *ns, struct super_disk *out, unsigned *slot)
+{
+	struct layout l;
+	bool found = false;
+	int worst = -E_NOT_NVOFS, err_a, err_b;
+
+	if (ns_info(ns)->nblocks < MIN_BLOCKS)
+		return -E_NOT_NVOFS;
+	layout_of(ns_info(ns)->nblocks, &l);
+	err_a = scan_ring(ns, RING_A, out, slot, &found, &worst);
+	/* The namespace may have grown since: a file system in one group knows better where its ring B is. */
+	err_b = scan_ring(ns, found ? get64(out->ring_b) : l.ring_b, out, slot, &found, &worst);
+	if (found)
+		return 0;
+	if (err_a || err_b)
+		return err_a ? err_a : err_b;
+	return worst;
+}
+
+int fs_probe(struct ns *ns, struct fs_probe *p)
+{
+	unsigned slot;
+	int err;
+
+	memset(p, 0, sizeof(*p));
+	err = super_read(ns, &p->super, &slot);
+	if (err == -E_NOT_NVOFS)
+		return 0;
+	if (err)
+		return err;
+	p->valid = true;
+	err = ns_read_sync(ns, HEARTBEAT_BLOCK, 1, &p->heartbeat);
+	if (err)
+		return err;
+	p->heartbeat_valid = heartbeat_valid(&p->heartbeat, p->super.uuid);
+	return 0;
+}
+
+/* ---- heartbeat ---- */
+
+static uint32_t heartbeat_crc(const struct heartbeat_disk *h)
+{
+	struct heartbeat_disk copy = *h;
+
+	copy.crc = put32(0);
+	return crc32c(&copy, sizeof(copy));
+}
+
+void heartbeat_seal(struct heartbeat_disk *h)
+{
+	h->crc = put32(heartbeat_crc(h));
+}
+
+bool heartbeat_valid(const struct heartbeat_disk *h, const uint8_t uuid[16])
+{
+	return get32(h->magic) == HEARTBEAT_MAGIC && heartbeat_crc(h) == get32(h->crc) && !memcmp(h->uuid, uuid, 16);
+}
+
+bool heartbeat_held(const struct heartbeat_disk *h)
+{
+	static const uint8_t nobody[16];
+
+	return memcmp(h->token, nobody, sizeof(nobody)) != 0;
+}
+
+static void name_holder(const struct heartbeat_disk *h, char *who, size_t len)
+{
+	time_t since = (time_t)get64(h->since);
+	char when[32] = "?";
+	struct tm tm;
+
+	if (gmtime_r(&since, &tm))
+		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", &tm);
+	snprintf(who, len, "mounted by host '%.64s', pid %u, since %s", h->host, get32(h->pid), when);
+}
+
+int fs_holder(struct ns *ns, const struct fs_probe *p, char *who, size_t len)
+{
+	struct heartbeat_disk again;
+	uint32_t ms = get32(p->heartbeat.interval_ms);
+	int err;
+
+	if (!p->valid || !p->heartbeat_valid || !heartbeat_held(&p->heartbeat))
+		return 0;
+	clock_sleep(2 * MIN(MAX(ms, 100), 10000) * NS_PER_MS);
+	err = ns_read_sync(ns, HEARTBEAT_BLOCK, 1, &again);
+	if (err)
+		return err;
+	if (!heartbeat_valid(&again, p->super.uuid) || !heartbeat_held(&again) ||
+	    (!memcmp(again.token, p->heartbeat.token, 16) && get64(again.counter) == get64(p->heartbeat.counter)))
+		return 0;
+	name_holder(&again, who, len);
+	return -E_IN_USE;
+}
