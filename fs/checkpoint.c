@@ -351,11 +351,11 @@ static void finish(struct checkpoint *cp)
 	alloc_committed(fs);
 	alloc_release(fs, &space);
 	waitq_take(&cp->waiters, &wake);
+	cp->count++;
 	fs_unlock(fs);
 	journal_release(fs, &cp->cut, get64(cp->super.gen));
 	free(cp->images);
 	cp->images = NULL;
-	cp->count++;
 	waiters_wake(&wake, 0);
 	waiters_wake(&space, 0);
 }

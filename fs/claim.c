@@ -83,7 +83,7 @@ static void build(struct claim *c)
 
 	memset(h, 0, sizeof(*h));
 	h->magic = put32(HEARTBEAT_MAGIC);
-	memcpy(h->uuid, fs->super.uuid, 16);
+	memcpy(h->uuid, fs->uuid, 16);
 	random_bytes(h->token, 16);
 	h->epoch = put64(fs->epoch);
 	memcpy(h->hostid, fs->conf.hostid, 16);
@@ -215,7 +215,7 @@ int fs_reclaim(void *arg, struct ns *ns)
 	if (err)
 		return err;
 	/* Until our own first beat is answered the block may hold either. */
-	if (heartbeat_valid(&h, fs->super.uuid) &&
+	if (heartbeat_valid(&h, fs->uuid) &&
 	    ((state >= WRITE && !memcmp(h.token, c->own.token, 16)) || (state < CHECKPOINT && same_as_seen(c, &h))))
 		return 0;
 	fs_freeze(fs, -E_NOT_OURS, "after a reconnect: the heartbeat names another mount");

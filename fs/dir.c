@@ -34,7 +34,7 @@ int name_check_new(const char *name, size_t *len)
 
 struct key bucket_key(const struct fs *fs, uint64_t object, uint8_t type, const void *name, size_t len)
 {
-	uint64_t h = siphash24(fs->super.hash_key, name, len) >> HASH_SHIFT;
+	uint64_t h = siphash24(fs->hash_key, name, len) >> HASH_SHIFT;
 
 	return KEY(object, type, (h ? h : 1) << 8);
 }

@@ -27,6 +27,7 @@ struct fs {
 	struct cache *cache;
 	pthread_rwlock_t lock;
 	struct worker *workers;
+	uint8_t uuid[16], hash_key[16];/* of the superblock; constant, so readable without lock */
 	struct super_disk super;       /* as last made durable; guarded by lock */
 	unsigned super_slot;           /* ring slot it lies in */
 	uint64_t nblocks, ngroups;

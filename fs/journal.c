@@ -113,7 +113,7 @@ static void close_record(struct journal *j)
 	*h = (struct record_disk){ .magic = put32(RECORD_MAGIC), .epoch = put64(r->fs->epoch), .seq = put64(r->seq),
 				   .committed_gen = put64(j->committed_gen), .prev_crc = put32(j->prev_crc),
 				   .length = put32(r->len), .count = put32(r->count) };
-	memcpy(h->uuid, r->fs->super.uuid, sizeof(h->uuid));
+	memcpy(h->uuid, r->fs->uuid, sizeof(h->uuid));
 	h->crc = put32(crc32c(h, r->len));
 	j->prev_crc = get32(h->crc);
 	if (offset + blocks > j->len)

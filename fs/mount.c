@@ -79,7 +79,7 @@ void fs_info(struct fs *fs, struct fs_info *i)
 
 	memset(i, 0, sizeof(*i));
 	fs_lock_shared(fs);
-	memcpy(i->uuid, fs->super.uuid, sizeof(i->uuid));
+	memcpy(i->uuid, fs->uuid, sizeof(i->uuid));
 	memcpy(i->label, fs->super.label, sizeof(fs->super.label));
 	i->nblocks = fs->nblocks;
 	i->free_blocks = alloc_free_blocks(fs);
@@ -91,8 +91,8 @@ void fs_info(struct fs *fs, struct fs_info *i)
 	i->nodes_dirty = atomic_load(&fs->nodes->ndirty);
 	i->pending_frees = alloc_pending(fs);
 	i->checkpoints = checkpoint_count(fs);
-	fs_unlock(fs);
 	i->journal_blocks = get64(fs->super.journal_len);
+	fs_unlock(fs);
 	journal_info(fs, &i->journal_used, &i->records);
 	i->txns = atomic_load(&fs->txns);
 	i->readonly = fs->conf.readonly;
@@ -284,6 +284,8 @@ static int read_state(struct fs *fs, struct fs_probe *p, char *why, size_t len)
 		snprintf(why, len, "%s", err_text(err));
 		return err;
 	}
+	memcpy(fs->uuid, fs->super.uuid, sizeof(fs->uuid));
+	memcpy(fs->hash_key, fs->super.hash_key, sizeof(fs->hash_key));
 	fs->nblocks = get64(fs->super.nblocks);
 	fs->gen = get64(fs->super.gen) + 3; /* above every birth that a dead session may have put on the device */
 	fs->epoch = get64(fs->super.epoch);
@@ -441,6 +443,8 @@ static void super_fresh(const struct mkfs_conf *conf, struct fs *fs)
 	s->ring_b = put64(l.ring_b);
 	s->reserve_quads = put64(l.reserve_quads);
 	s->mkfs_time = put64((uint64_t)clock_wall().tv_sec);
+	memcpy(fs->uuid, s->uuid, sizeof(fs->uuid));
+	memcpy(fs->hash_key, s->hash_key, sizeof(fs->hash_key));
 	fs->super_slot = RING_SLOTS - 1; /* the first one goes to slot 0 */
 	fs->nblocks = l.nblocks;
 	fs->gen = 1;

@@ -193,7 +193,7 @@ static int judge(struct fs *fs, struct fill *f, const void *data)
 	if (!n)
 		return -ENOMEM;
 	memcpy(n->mem, data, NODE_SIZE); /* copied out first, then judged */
-	err = node_check(n->mem, fs->super.uuid, &p);
+	err = node_check(n->mem, fs->uuid, &p);
 	if (err) {
 		log_error("%s: tree node at block %llu, birth %llu, level %u", err_text(err), (unsigned long long)p.block,
 			  (unsigned long long)p.birth, p.level);
@@ -251,7 +251,7 @@ struct node *node_create(struct fs *fs, uint64_t block, uint8_t level, const str
 
 	memset(n->mem, 0, NODE_SIZE);
 	n->mem->magic = put32(NODE_MAGIC);
-	memcpy(n->mem->uuid, fs->super.uuid, sizeof(n->mem->uuid));
+	memcpy(n->mem->uuid, fs->uuid, sizeof(n->mem->uuid));
 	n->mem->block = put64(block);
 	n->mem->birth = put64(fs->gen);
 	n->mem->level = level;
