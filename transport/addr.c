@@ -313,6 +313,9 @@ int ns_addr_parse(struct ns_addr *a, const char *text, bool discovery, char *why
 	ns_addr_init(a);
 	if (strlen(text) >= sizeof(copy))
 		return refuse(&p, "the name of the namespace is too long");
+	for (const char *c = text; *c; c++) /* it is repeated in messages, which are one line */
+		if (*(const unsigned char *)c < ' ' || *c == 0x7f)
+			return refuse(&p, "the name of the namespace holds a control character");
 	strcpy(copy, text);
 	if (!strncmp(copy, "nvme+", 5))
 		r = parse_short(&p, copy + 5);
