@@ -58,7 +58,11 @@ const char *uuid_print(const uint8_t u[16], char text[UUID_TEXT])
 	char *p = text;
 
 	for (int i = 0; i < 16; i++)
-		p += sprintf(p, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", u[i]);
+		{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*p++ = '-';
+		p += snprintf(p, 3, "%02x", u[i]);
+	}
 	return text;
 }
 
