@@ -174,8 +174,10 @@ static void complain(struct ns *ns, const char *why)
 {
 	uint64_t now = clock_now();
 
-	if (now < ns->next_complaint)
+	if (now < ns->next_complaint) {
+		log_debug("still not connected: %s", why);
 		return;
+	}
 	ns->next_complaint = now + COMPLAINT_NS;
 	log_warn("still not connected after %llu s: %s", (unsigned long long)((now - ns->down_since) / NS_PER_S), why);
 }

@@ -25,7 +25,7 @@
 
 /* slot->flags */
 #define TCP_RESPONDED 1u
-#define TCP_LARGE 2u              /* counted in tcp_wire.large */
+#define TCP_LARGE 2u              /* counted in tcp_conn.large */
 #define TCP_INCAPSULE 4u
 
 enum tcp_tx_kind { TX_IDLE, TX_CAPSULE, TX_DATA };
@@ -43,7 +43,7 @@ struct tcp_tx {
 
 enum tcp_rx_state { RX_HEADER, RX_PAD, RX_DATA, RX_DIGEST };
 
-struct tcp_wire {
+struct tcp_conn {
 	struct wire wire;
 	int fd;                   /* -1 after stop */
 	int dead;                 /* 0, or why nothing moves any more */
@@ -67,18 +67,18 @@ struct tcp_wire {
 	uint8_t *staging;
 };
 
-static inline struct tcp_wire *tcp_wire(const struct wire *w) { return container_of(w, struct tcp_wire, wire); }
+static inline struct tcp_conn *tcp_conn(const struct wire *w) { return container_of(w, struct tcp_conn, wire); }
 
 /* tcp_send.c */
 int tcp_send(struct wire *, struct slot *const *, unsigned n);
 /* Hands the kernel what it takes. 0, or < 0: dead. */
-int tcp_push(struct tcp_wire *);
+int tcp_push(struct tcp_conn *);
 /* Grants len more bytes of a slot's data; queues the first PDU. */
-void tcp_send_granted(struct tcp_wire *, struct slot *, uint16_t ttag, uint32_t len);
+void tcp_send_granted(struct tcp_conn *, struct slot *, uint16_t ttag, uint32_t len);
 /* Best effort before the connection is given up. */
-void tcp_send_term(struct tcp_wire *, const struct tcp_pdu *, const void *header, size_t len);
+void tcp_send_term(struct tcp_conn *, const struct tcp_pdu *, const void *header, size_t len);
 /* The slot has its answer and nothing of it is being sent. */
-void tcp_finish(struct tcp_wire *, struct slot *);
+void tcp_finish(struct tcp_conn *, struct slot *);
 
 /* tcp_recv.c */
 int tcp_poll(struct wire *, struct slot **done, unsigned max);

@@ -138,7 +138,7 @@ static int transfer(int fd, bool out, uint8_t *bytes, size_t len, uint64_t deadl
 	return 0;
 }
 
-static int check_ic_resp(struct tcp_wire *w, const struct wire_conf *conf, const union tcp_pdu_wire *pdu)
+static int check_ic_resp(struct tcp_conn *w, const struct wire_conf *conf, const union tcp_pdu_wire *pdu)
 {
 	const struct tcp_ic_wire *ic = &pdu->ic;
 	struct tcp_pdu info;
@@ -161,7 +161,7 @@ static int check_ic_resp(struct tcp_wire *w, const struct wire_conf *conf, const
 	return 0;
 }
 
-static int exchange_ic(struct tcp_wire *w, const struct wire_conf *conf, uint64_t deadline)
+static int exchange_ic(struct tcp_conn *w, const struct wire_conf *conf, uint64_t deadline)
 {
 	uint8_t dgst = (uint8_t)((conf->hdr_digest ? TCP_PDU_DIGEST_HDR : 0) | (conf->data_digest ? TCP_PDU_DIGEST_DATA : 0));
 	union tcp_pdu_wire pdu;
@@ -179,7 +179,7 @@ static int exchange_ic(struct tcp_wire *w, const struct wire_conf *conf, uint64_
 
 static void tcp_stop(struct wire *wire)
 {
-	struct tcp_wire *w = tcp_wire(wire);
+	struct tcp_conn *w = tcp_conn(wire);
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
 
 	if (w->fd < 0)
@@ -193,7 +193,7 @@ static void tcp_stop(struct wire *wire)
 
 static void tcp_free(struct wire *wire)
 {
-	struct tcp_wire *w = tcp_wire(wire);
+	struct tcp_conn *w = tcp_conn(wire);
 
 	tcp_stop(wire);
 	free(w->slots);
@@ -202,13 +202,13 @@ static void tcp_free(struct wire *wire)
 	free(w);
 }
 
-static struct tcp_wire *tcp_new(struct lane_stats *stats, uint16_t qid, uint16_t sqsize)
+static struct tcp_conn *tcp_new(struct lane_stats *stats, uint16_t qid, uint16_t sqsize)
 {
-	struct tcp_wire *w = calloc(1, sizeof(*w));
+	struct tcp_conn *w = calloc(1, sizeof(*w));
 
 	if (!w)
 		return NULL;
-	*w = (struct tcp_wire){ .wire.ops = &wire_tcp, .fd = -1, .qid = qid, .nslots = (uint16_t)(sqsize + 1),
+	*w = (struct tcp_conn){ .wire.ops = &wire_tcp, .fd = -1, .qid = qid, .nslots = (uint16_t)(sqsize + 1),
 				.stats = stats };
 	w->expect = (struct tcp_pdu_limits){ .dir = TCP_PDU_TO_HOST, .max_data = UINT32_MAX };
 	w->done_tail = &w->done;
@@ -226,7 +226,7 @@ static int tcp_connect(struct wire **wire, struct wire_domain *domain, struct la
 		       uint16_t sqsize, const struct wire_conf *conf, struct wire_limits *limits)
 {
 	uint64_t deadline = clock_now() + conf->connect_ms * NS_PER_MS;
-	struct tcp_wire *w = tcp_new(stats, qid, sqsize);
+	struct tcp_conn *w = tcp_new(stats, qid, sqsize);
 	int r;
 
 	if (!w)
@@ -246,12 +246,12 @@ static int tcp_connect(struct wire **wire, struct wire_domain *domain, struct la
 
 static void tcp_set_limits(struct wire *wire, const struct wire_limits *limits)
 {
-	tcp_wire(wire)->incapsule = limits->incapsule;
+	tcp_conn(wire)->incapsule = limits->incapsule;
 }
 
 static int tcp_fds(const struct wire *wire, struct wire_fd *fds, unsigned max)
 {
-	const struct tcp_wire *w = tcp_wire(wire);
+	const struct tcp_conn *w = tcp_conn(wire);
 
 	if (!max || w->fd < 0)
 		return 0;
@@ -262,7 +262,7 @@ static int tcp_fds(const struct wire *wire, struct wire_fd *fds, unsigned max)
 /* Level-triggered: what the kernel holds wakes by itself. */
 static int tcp_arm(struct wire *wire)
 {
-	return tcp_wire(wire)->done || tcp_wire(wire)->dead;
+	return tcp_conn(wire)->done || tcp_conn(wire)->dead;
 }
 
 /* TCP knows no device and no registration: map stays away, and keys are NULL. */

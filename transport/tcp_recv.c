@@ -18,7 +18,7 @@
 #define PDU_HEADER 24u /* of everything that a controller sends after ICResp */
 
 /* The peer broke a rule that tcp_pdu_check does not know. */
-static int violation(struct tcp_wire *w, const void *header, uint16_t fes, uint32_t fei)
+static int violation(struct tcp_conn *w, const void *header, uint16_t fes, uint32_t fei)
 {
 	w->rx_pdu.fes = fes;
 	w->rx_pdu.fei = fei;
@@ -26,12 +26,12 @@ static int violation(struct tcp_wire *w, const void *header, uint16_t fes, uint3
 	return -E_BAD_PDU;
 }
 
-static struct slot *slot_of(struct tcp_wire *w, le16 cid)
+static struct slot *slot_of(struct tcp_conn *w, le16 cid)
 {
 	return get16(cid) < w->nslots ? w->slots[get16(cid)] : NULL;
 }
 
-void tcp_finish(struct tcp_wire *w, struct slot *s)
+void tcp_finish(struct tcp_conn *w, struct slot *s)
 {
 	w->slots[get16(s->sqe.cid)] = NULL;
 	if (s->flags & TCP_LARGE)
@@ -41,7 +41,7 @@ void tcp_finish(struct tcp_wire *w, struct slot *s)
 	w->done_tail = &s->next;
 }
 
-static int got_response(struct tcp_wire *w, const struct tcp_resp_wire *resp)
+static int got_response(struct tcp_conn *w, const struct tcp_resp_wire *resp)
 {
 	struct slot *s = slot_of(w, resp->cqe.cid);
 	struct tcp_tx *tx = &w->tx[get16(resp->cqe.cid) % w->nslots];
@@ -58,7 +58,7 @@ static int got_response(struct tcp_wire *w, const struct tcp_resp_wire *resp)
 	return 0;
 }
 
-static int got_r2t(struct tcp_wire *w, const struct tcp_r2t_wire *r2t)
+static int got_r2t(struct tcp_conn *w, const struct tcp_r2t_wire *r2t)
 {
 	struct slot *s = slot_of(w, r2t->cccid);
 	uint32_t len = get32(r2t->r2tl);
@@ -73,7 +73,7 @@ static int got_r2t(struct tcp_wire *w, const struct tcp_r2t_wire *r2t)
 	return 0;
 }
 
-static int got_data_header(struct tcp_wire *w, const struct tcp_data_wire *data)
+static int got_data_header(struct tcp_conn *w, const struct tcp_data_wire *data)
 {
 	struct slot *s = slot_of(w, data->cccid);
 	uint32_t len = w->rx_pdu.data_len;
@@ -92,7 +92,7 @@ static int got_data_header(struct tcp_wire *w, const struct tcp_data_wire *data)
 }
 
 /* All of a C2HData PDU is there. */
-static void end_of_data(struct tcp_wire *w)
+static void end_of_data(struct tcp_conn *w)
 {
 	struct slot *s = w->rx_slot;
 
@@ -105,7 +105,7 @@ static void end_of_data(struct tcp_wire *w)
 }
 
 /* n more bytes of payload are in the slot's memory. */
-static void data_arrived(struct tcp_wire *w, uint32_t n)
+static void data_arrived(struct tcp_conn *w, uint32_t n)
 {
 	struct slot *s = w->rx_slot;
 
@@ -123,7 +123,7 @@ static void data_arrived(struct tcp_wire *w, uint32_t n)
 	}
 }
 
-static void copy_data(struct tcp_wire *w, const uint8_t *from, uint32_t n)
+static void copy_data(struct tcp_conn *w, const uint8_t *from, uint32_t n)
 {
 	struct slot *s = w->rx_slot;
 
@@ -136,7 +136,7 @@ static void copy_data(struct tcp_wire *w, const uint8_t *from, uint32_t n)
 }
 
 /* Only this command suffers: it completes with an error of its own and is tried again. */
-static void check_digest(struct tcp_wire *w, const uint8_t *bytes)
+static void check_digest(struct tcp_conn *w, const uint8_t *bytes)
 {
 	le32 got;
 
@@ -146,14 +146,14 @@ static void check_digest(struct tcp_wire *w, const uint8_t *bytes)
 	end_of_data(w);
 }
 
-static int got_term(struct tcp_wire *w, const struct tcp_term_wire *term)
+static int got_term(struct tcp_conn *w, const struct tcp_term_wire *term)
 {
 	log_warn("queue %u: the controller ended the connection: %s (FES %02xh, FEI %08xh)", w->qid,
 		 tcp_pdu_fes_text(get16(term->fes)), get16(term->fes), get32(term->fei));
 	return -E_LOST;
 }
 
-static int got_header(struct tcp_wire *w, const uint8_t *bytes)
+static int got_header(struct tcp_conn *w, const uint8_t *bytes)
 {
 	const union tcp_pdu_wire *pdu = (const union tcp_pdu_wire *)bytes;
 
@@ -170,7 +170,7 @@ static int got_header(struct tcp_wire *w, const uint8_t *bytes)
 	return violation(w, bytes, TCP_FES_SEQUENCE, 0);
 }
 
-static int parse_header(struct tcp_wire *w)
+static int parse_header(struct tcp_conn *w)
 {
 	const uint8_t *bytes = w->staging + w->rx_pos;
 	int r = tcp_pdu_check(&w->expect, bytes, w->rx_end - w->rx_pos, &w->rx_pdu);
@@ -186,7 +186,7 @@ static int parse_header(struct tcp_wire *w)
 }
 
 /* One step on the bytes in the staging. 0: go on, -EAGAIN: more bytes are needed, else dead. */
-static int parse_step(struct tcp_wire *w)
+static int parse_step(struct tcp_conn *w)
 {
 	const uint8_t *bytes = w->staging + w->rx_pos;
 	uint32_t n = MIN(w->rx_end - w->rx_pos, w->rx_left);
@@ -217,7 +217,7 @@ static int parse_step(struct tcp_wire *w)
 	return -E_BAD_PDU;
 }
 
-static int parse(struct tcp_wire *w)
+static int parse(struct tcp_conn *w)
 {
 	int r;
 
@@ -229,7 +229,7 @@ static int parse(struct tcp_wire *w)
 
 /* Bytes to ask the staging for. With large reads out: what is left of the header, or the digest, the response if one must
  * follow, and the next header, all of which come before any further payload. */
-static uint32_t staging_wanted(const struct tcp_wire *w)
+static uint32_t staging_wanted(const struct tcp_conn *w)
 {
 	uint32_t header = PDU_HEADER + (w->conf.hdgst ? TCP_PDU_DIGEST_LEN : 0), want, have = w->rx_end - w->rx_pos;
 
@@ -247,7 +247,7 @@ static uint32_t staging_wanted(const struct tcp_wire *w)
 }
 
 /* The staging holds an unfinished header or digest at most; it moves to the front. */
-static void compact(struct tcp_wire *w)
+static void compact(struct tcp_conn *w)
 {
 	uint32_t have = w->rx_end - w->rx_pos;
 
@@ -258,7 +258,7 @@ static void compact(struct tcp_wire *w)
 }
 
 /* One recvmsg. Bytes received with *full telling whether it was all that was asked for; 0: none there; < 0: dead. */
-static ssize_t fill(struct tcp_wire *w, bool *full)
+static ssize_t fill(struct tcp_conn *w, bool *full)
 {
 	struct iovec iov[2];
 	struct msghdr msg = { .msg_iov = iov };
@@ -284,7 +284,7 @@ static ssize_t fill(struct tcp_wire *w, bool *full)
 }
 
 /* Until the socket is drained, or enough came for the owner to have something to do. */
-static int receive(struct tcp_wire *w)
+static int receive(struct tcp_conn *w)
 {
 	for (unsigned i = 0; i < 16; i++) {
 		bool full = false;
@@ -301,7 +301,7 @@ static int receive(struct tcp_wire *w)
 
 int tcp_poll(struct wire *wire, struct slot **done, unsigned max)
 {
-	struct tcp_wire *w = tcp_wire(wire);
+	struct tcp_conn *w = tcp_conn(wire);
 	unsigned n = 0;
 
 	if (!w->done && !w->dead) {

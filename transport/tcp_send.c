@@ -11,19 +11,19 @@
 
 #define SEND_IOV 96
 
-static struct tcp_tx *tx_of(struct tcp_wire *w, const struct slot *s)
+static struct tcp_tx *tx_of(struct tcp_conn *w, const struct slot *s)
 {
 	return &w->tx[get16(s->sqe.cid)];
 }
 
-static void enqueue(struct tcp_wire *w, struct slot *s)
+static void enqueue(struct tcp_conn *w, struct slot *s)
 {
 	s->next = NULL;
 	*w->txq_tail = s;
 	w->txq_tail = &s->next;
 }
 
-static void dequeue(struct tcp_wire *w)
+static void dequeue(struct tcp_conn *w)
 {
 	w->txq = w->txq->next;
 	if (!w->txq)
@@ -36,7 +36,7 @@ static uint32_t pdu_len(const struct tcp_tx *tx)
 }
 
 /* Data of the PDU whose header was just built. */
-static void attach_data(struct tcp_wire *w, struct slot *s, struct tcp_tx *tx, uint32_t offset, uint32_t len)
+static void attach_data(struct tcp_conn *w, struct slot *s, struct tcp_tx *tx, uint32_t offset, uint32_t len)
 {
 	tx->sent = 0;
 	tx->data_off = offset;
@@ -49,7 +49,7 @@ static void attach_data(struct tcp_wire *w, struct slot *s, struct tcp_tx *tx, u
 }
 
 /* Data ride in the capsule up to what the controller takes; else it asks for them with R2T. */
-static void fill_sgl(struct tcp_wire *w, struct slot *s)
+static void fill_sgl(struct tcp_conn *w, struct slot *s)
 {
 	uint32_t limit = s->sqe.opcode == NVME_FABRICS ? TCP_ADMIN_INCAPSULE : w->incapsule;
 	bool inside = s->dir == SLOT_TO_CTRL && s->len && s->len <= limit;
@@ -60,7 +60,7 @@ static void fill_sgl(struct tcp_wire *w, struct slot *s)
 					.id = inside ? NVME_SGL_ID_INCAPSULE : NVME_SGL_ID_TRANSPORT };
 }
 
-static void start_capsule(struct tcp_wire *w, struct slot *s)
+static void start_capsule(struct tcp_conn *w, struct slot *s)
 {
 	struct tcp_tx *tx = tx_of(w, s);
 	uint32_t inside;
@@ -82,7 +82,7 @@ static void start_capsule(struct tcp_wire *w, struct slot *s)
 }
 
 /* One H2CData PDU of at most MAXH2CDATA bytes. */
-static void start_data(struct tcp_wire *w, struct slot *s)
+static void start_data(struct tcp_conn *w, struct slot *s)
 {
 	struct tcp_tx *tx = tx_of(w, s);
 	uint32_t len = MIN(tx->r2t_left, w->maxh2c);
@@ -95,7 +95,7 @@ static void start_data(struct tcp_wire *w, struct slot *s)
 	enqueue(w, s);
 }
 
-void tcp_send_granted(struct tcp_wire *w, struct slot *s, uint16_t ttag, uint32_t len)
+void tcp_send_granted(struct tcp_conn *w, struct slot *s, uint16_t ttag, uint32_t len)
 {
 	struct tcp_tx *tx = tx_of(w, s);
 
@@ -130,7 +130,7 @@ static unsigned add_pdu(struct iovec *iov, struct slot *s, struct tcp_tx *tx)
 }
 
 /* The PDU at the head of the queue is with the kernel. */
-static void pdu_sent(struct tcp_wire *w)
+static void pdu_sent(struct tcp_conn *w)
 {
 	struct slot *s = w->txq;
 	struct tcp_tx *tx = tx_of(w, s);
@@ -146,7 +146,7 @@ static void pdu_sent(struct tcp_wire *w)
 		tcp_finish(w, s);
 }
 
-static void advance(struct tcp_wire *w, size_t bytes)
+static void advance(struct tcp_conn *w, size_t bytes)
 {
 	while (bytes) {
 		struct tcp_tx *tx = tx_of(w, w->txq);
@@ -162,7 +162,7 @@ static void advance(struct tcp_wire *w, size_t bytes)
 	}
 }
 
-static unsigned gather(struct tcp_wire *w, struct iovec *iov, size_t *total)
+static unsigned gather(struct tcp_conn *w, struct iovec *iov, size_t *total)
 {
 	unsigned n = 0;
 
@@ -174,7 +174,7 @@ static unsigned gather(struct tcp_wire *w, struct iovec *iov, size_t *total)
 	return n;
 }
 
-int tcp_push(struct tcp_wire *w)
+int tcp_push(struct tcp_conn *w)
 {
 	struct iovec iov[SEND_IOV];
 	size_t total;
@@ -196,7 +196,7 @@ int tcp_push(struct tcp_wire *w)
 
 int tcp_send(struct wire *wire, struct slot *const *slots, unsigned n)
 {
-	struct tcp_wire *w = tcp_wire(wire);
+	struct tcp_conn *w = tcp_conn(wire);
 
 	if (w->dead)
 		return w->dead;
@@ -211,7 +211,7 @@ int tcp_send(struct wire *wire, struct slot *const *slots, unsigned n)
 	return w->dead ? w->dead : (int)n;
 }
 
-void tcp_send_term(struct tcp_wire *w, const struct tcp_pdu *pdu, const void *header, size_t len)
+void tcp_send_term(struct tcp_conn *w, const struct tcp_pdu *pdu, const void *header, size_t len)
 {
 	uint8_t out[24 + TCP_PDU_TERM_DATA_MAX];
 	unsigned n = tcp_pdu_build_term(out, TCP_PDU_TO_CTRL, pdu->fes, pdu->fei, header, len);
