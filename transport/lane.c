@@ -444,6 +444,7 @@ static void end_finished(struct lane *lane)
 unsigned lane_poll(struct lane *lane)
 {
 	lane->nfinished = 0;
+	atomic_store_explicit(&lane->owner, pthread_self(), memory_order_relaxed);
 	mailbox_deliver(&lane->mailbox);
 	if (lane->due != UINT64_MAX && clock_now() >= lane->due)
 		wake_delayed(lane);

@@ -9,7 +9,8 @@
 #include "base/err.h"
 #include "transport/ns_impl.h"
 
-#define SPIN_NS 20000ull /* of lane_wait, while commands are in flight */
+#define SPIN_NS 20000ull    /* of lane_wait, while commands are in flight */
+#define WIRELESS_NS (20 * NS_PER_MS)
 
 /* ---- the wire ---- */
 
@@ -319,6 +320,24 @@ void lane_close(struct lane *lane)
 
 /* ---- waiting ---- */
 
+/* A thread that waits on one lane does not poll the others it owns; but no connection comes back before all have stopped
+ * the old one, so it does that much for them. Calls no done() and no stable(). */
+static void stop_siblings(struct lane *lane)
+{
+	struct ns *ns = lane->ns;
+
+	if (!atomic_load(&ns->lost))
+		return;
+	pthread_mutex_lock(&ns->lock);
+	for (unsigned i = 0; i < ns->nqueues; i++) {
+		struct lane *other = ns->queues[i].lane;
+
+		if (other && other != lane && atomic_load(&other->owner) == pthread_self())
+			lane_lose_wire(other, -E_LOST);
+	}
+	pthread_mutex_unlock(&ns->lock);
+}
+
 static void sleep_on(struct lane *lane, uint64_t ns)
 {
 	struct epoll_event ev;
@@ -345,6 +364,10 @@ void lane_wait(struct lane *lane, const unsigned *pending)
 		if (threaded && lane->inflight && (!spin_end || clock_now() < spin_end)) {
 			spin_end = spin_end ? spin_end : clock_now() + SPIN_NS;
 			continue;
+		}
+		if (!lane->wire) {
+			stop_siblings(lane);
+			due = MIN(due, WIRELESS_NS);
 		}
 		if (*pending && !lane_arm(lane))
 			sleep_on(lane, MIN(due, lane_timeout(lane)));
