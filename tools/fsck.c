@@ -231,12 +231,17 @@ static int replay_check(struct fsck *f)
 }
 
 /* Until this mount may write and its first checkpoint is durable. 0 or a code. */
-static int claim_wait(struct fs *fs)
+static int claim_wait(struct fs *fs, bool tell)
 {
 	struct worker *w = fs_worker(fs, 0);
 	uint64_t end = clock_now() + CLAIM_WAIT_NS;
 	struct fs_info info;
 
+	fs_info(fs, &info);
+	if (tell && info.wait_ns > NS_PER_S)
+		printf("waiting %llu s: until then commands of the dead mount may still execute\n",
+		       (unsigned long long)DIV_UP(info.wait_ns, NS_PER_S));
+	fflush(stdout);
 	for (;;) {
 		uint64_t wait = fs_tick(fs);
 
@@ -265,7 +270,7 @@ static int replay_write(struct fsck *f)
 	if (r)
 		return mount_failed(f, r, why);
 	f->t.fs = fs;
-	r = claim_wait(fs);
+	r = claim_wait(fs, !f->preen);
 	f->t.fs = NULL;
 	ended = fs_unmount(fs);
 	r = r ? r : ended;
