@@ -657,6 +657,7 @@ bool alloc_release(struct fs *fs, struct list *wake)
 	uint64_t oldest;
 	unsigned n = 0;
 
+	list_init(wake);
 	if (a->nlimbo > 0) {
 		oldest = epoch_oldest(fs);
 		while (n < a->nlimbo && a->limbo[n].epoch < oldest) {

@@ -52,7 +52,7 @@ bool alloc_can_cut(struct fs *);
 int alloc_cut(struct fs *, struct super_disk *s, struct alloc_image **images);
 /* The superblock with that cut is durable: what was freed before it waits for its epoch only. */
 void alloc_committed(struct fs *);
-/* Frees whose epoch is over become free. True if any did (then waiters for space were taken into wake). */
+/* Frees whose epoch is over become free. True if any did (then waiters for space were taken into wake, which is empty otherwise). */
 bool alloc_release(struct fs *, struct list *wake);
 uint64_t alloc_pending(const struct fs *);
 uint64_t alloc_free_quads(const struct fs *);

@@ -10,10 +10,12 @@
 #include "fs/fuse_int.h"
 
 struct fuse_dir {
+	/* The open handle's, and one for each request that uses it: as soon as the last reply is written, another thread may
+	 * release the handle. */
+	_Atomic unsigned refs;
 	atomic_flag busy;          /* two threads may read through one descriptor */
 	char *buf;
 	size_t cap;
-	bool temporary;
 	/* of the request that holds it: */
 	size_t size, used;
 	bool plus;
@@ -23,15 +25,25 @@ static struct fuse_dir *dir_new(void)
 {
 	struct fuse_dir *d = calloc(1, sizeof(*d));
 
-	if (d)
+	if (d) {
 		atomic_flag_clear(&d->busy);
+		atomic_init(&d->refs, 1);
+	}
 	return d;
 }
 
-static void dir_free(struct fuse_dir *d)
+static void dir_unref(struct fuse_dir *d)
 {
+	if (atomic_fetch_sub(&d->refs, 1) > 1)
+		return;
 	free(d->buf);
 	free(d);
+}
+
+static void dir_put(struct fuse_dir *d)
+{
+	atomic_flag_clear_explicit(&d->busy, memory_order_release);
+	dir_unref(d);
 }
 
 /* The handle's buffer, or one for this request alone; NULL: no memory. */
@@ -41,16 +53,14 @@ static struct fuse_dir *dir_get(struct fuse_dir *d, size_t size)
 		d = dir_new();
 		if (!d)
 			return NULL;
-		d->temporary = true;
+	} else {
+		atomic_fetch_add(&d->refs, 1);
 	}
 	if (d->cap < size) {
 		char *buf = realloc(d->buf, size);
 
 		if (!buf) {
-			if (d->temporary)
-				dir_free(d);
-			else
-				atomic_flag_clear_explicit(&d->busy, memory_order_release);
+			dir_put(d);
 			return NULL;
 		}
 		d->buf = buf;
@@ -59,14 +69,6 @@ static struct fuse_dir *dir_get(struct fuse_dir *d, size_t size)
 	d->size = size;
 	d->used = 0;
 	return d;
-}
-
-static void dir_put(struct fuse_dir *d)
-{
-	if (d->temporary)
-		dir_free(d);
-	else
-		atomic_flag_clear_explicit(&d->busy, memory_order_release);
 }
 
 static void on_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -80,12 +82,12 @@ static void on_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	fi->fh = (uintptr_t)d;
 	fi->keep_cache = fi->cache_readdir = 1;
 	if (fuse_reply_open(req, fi))
-		dir_free(d);
+		dir_unref(d);
 }
 
 static void on_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	dir_free((struct fuse_dir *)(uintptr_t)fi->fh);
+	dir_unref((struct fuse_dir *)(uintptr_t)fi->fh);
 	fuse_reply_err(req, 0);
 }
 

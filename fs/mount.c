@@ -147,7 +147,6 @@ static uint64_t release(struct fs *fs)
 	struct list space;
 	bool more;
 
-	list_init(&space);
 	fs_lock_excl(fs);
 	more = !alloc_release(fs, &space);
 	fs_unlock(fs);
