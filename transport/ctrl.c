@@ -224,10 +224,13 @@ static int read_property(struct ctrl *c, enum nvme_property property, uint64_t *
 }
 
 /* WIRE: CC.SHN, then CSTS.SHST until it is complete. */
-static void shut_down(struct ctrl *c)
+void ctrl_shutdown(struct ctrl *c)
 {
 	uint64_t deadline = clock_now() + SHUTDOWN_NS, csts = 0, cc;
 
+	if (!c->alive || !c->admin)
+		return;
+	c->alive = false;
 	c->deadline = deadline;
 	if (read_property(c, NVME_PROP_CC, &cc))
 		return;
@@ -252,8 +255,8 @@ void ctrl_close(struct ctrl *c, bool orderly)
 {
 	if (!c)
 		return;
-	if (orderly && c->alive && c->admin)
-		shut_down(c);
+	if (orderly)
+		ctrl_shutdown(c);
 	if (c->admin) {
 		c->ops->stop(c->admin);
 		c->ops->free(c->admin);

@@ -72,8 +72,10 @@ struct ctrl_page {
 
 /* All steps up to the queue count. 0, or a negative code and one line in conf->why. */
 int ctrl_open(struct ctrl **, const struct ctrl_conf *);
-/* Frees. orderly: shuts the controller down first, 5 s at most. */
+/* Frees. orderly: after ctrl_shutdown. */
 void ctrl_close(struct ctrl *, bool orderly);
+/* Shuts the controller down, 5 s at most, if it is alive; then the I/O queues may be stopped, then ctrl_close. */
+void ctrl_shutdown(struct ctrl *);
 /* Stops the admin connection, nothing else: for when other queues still have to be stopped. Idempotent. */
 void ctrl_stop(struct ctrl *);
 /* One I/O queue, connected and known to the controller. Counters go to stats (may be NULL). */

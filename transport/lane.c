@@ -152,6 +152,11 @@ void lane_end_slot(struct lane *lane, struct slot *s, int status)
 
 /* ---- answers ---- */
 
+static void set_inflight(struct lane *lane, unsigned n)
+{
+	atomic_store_explicit(&lane->inflight, n, memory_order_relaxed);
+}
+
 static void log_failure(struct lane *lane, const struct slot *s, int code)
 {
 	static const char *const names[] = { "read", "write", "flush", "discard", "zeroing" };
@@ -228,7 +233,7 @@ static void answered(struct lane *lane, struct slot *s)
 {
 	int code = 0;
 
-	lane->inflight--;
+	set_inflight(lane, lane_inflight(lane) - 1);
 	if (s->status || cqe_status(&s->cqe)) {
 		if (try_again(lane, s, &code))
 			return;
@@ -342,14 +347,16 @@ static void send_ready(struct lane *lane)
 	if (n < 0) { /* some may have left: all of them are treated so */
 		for (unsigned i = 0; i < lane->nready; i++)
 			lane->ready[i]->state = SLOT_SENT;
-		lane->inflight += lane->nready;
+		set_inflight(lane, lane_inflight(lane) + lane->nready);
 		lane->nready = 0;
 		lane_lose_wire(lane, n);
 		return;
 	}
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
 		lane->ready[i]->state = SLOT_SENT;
-	lane->inflight += (unsigned)n;
+		lane->ready[i]->age = 0;
+	}
+	set_inflight(lane, lane_inflight(lane) + (unsigned)n);
 	stat_add(&lane->stats->commands, (uint64_t)n);
 	lane->nready -= (unsigned)n;
 	memmove(lane->ready, lane->ready + n, lane->nready * sizeof(*lane->ready));
@@ -480,7 +487,7 @@ int lane_fd(const struct lane *lane)
 
 unsigned lane_inflight(const struct lane *lane)
 {
-	return lane->inflight;
+	return atomic_load_explicit(&lane->inflight, memory_order_relaxed);
 }
 
 uint64_t lane_timeout(const struct lane *lane)

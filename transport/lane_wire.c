@@ -74,13 +74,25 @@ void lane_lose_wire(struct lane *lane, int code)
 		lane->ready[lane->nready++] = s;
 		stat_add(&lane->stats->reissued, 1);
 	}
-	lane->inflight = 0;
+	atomic_store(&lane->inflight, 0);
 	lane->ops->free(lane->wire);
 	lane->wire = NULL;
 	lane->watched = (struct wire_fd){ -1, 0 };
 	ns_lost(lane->ns, code);
 	atomic_store(&lane->stopped_gen, lane->gen);
 	ns_wake(lane->ns);
+}
+
+void lane_audit(struct lane *lane)
+{
+	bool late = false;
+
+	for (unsigned i = 0; lane->wire && i < lane->nslots; i++) {
+		if (lane->slots[i].state == SLOT_SENT && ++lane->slots[i].age >= AUDITS)
+			late = true;
+	}
+	if (late)
+		lane_lose_wire(lane, -E_TIMEDOUT);
 }
 
 /* Without a wire the list is shared with the control thread. */
@@ -131,6 +143,14 @@ void lane_fail_all(struct lane *lane)
 }
 
 /* ---- letters ---- */
+
+static void deliver_audit(struct letter *l)
+{
+	struct lane *lane = container_of(l, struct lane, audit_letter);
+
+	atomic_store(&lane->audit_posted, false);
+	lane_audit(lane);
+}
 
 static void deliver_stop(struct letter *l)
 {
@@ -230,6 +250,7 @@ static struct lane *lane_new(struct ns *ns, unsigned index)
 	list_init(&lane->held);
 	list_init(&lane->finished);
 	list_init(&lane->unflushed);
+	lane->audit_letter.deliver = deliver_audit;
 	lane->stop_letter.deliver = deliver_stop;
 	lane->wire_letter.deliver = deliver_wire;
 	lane->reap_letter.deliver = deliver_reap;
@@ -310,7 +331,7 @@ void lane_close(struct lane *lane)
 	ns->queues[lane->index].lane = NULL;
 	pthread_mutex_unlock(&ns->lock);
 	mailbox_deliver(&lane->mailbox);
-	assert(!lane->inflight && lane->nfree == lane->nslots && list_empty(&lane->normal) && list_empty(&lane->urgent) &&
+	assert(!lane_inflight(lane) && lane->nfree == lane->nslots && list_empty(&lane->normal) && list_empty(&lane->urgent) &&
 	       list_empty(&lane->held) && list_empty(&lane->finished));
 	if (lane->watched.fd >= 0)
 		epoll_ctl(lane->epfd, EPOLL_CTL_DEL, lane->watched.fd, NULL);
@@ -361,7 +382,7 @@ void lane_wait(struct lane *lane, const unsigned *pending)
 			continue;
 		}
 		due = threaded ? UINT64_MAX : ns_control(lane->ns);
-		if (threaded && lane->inflight && (!spin_end || clock_now() < spin_end)) {
+		if (threaded && lane_inflight(lane) && (!spin_end || clock_now() < spin_end)) {
 			spin_end = spin_end ? spin_end : clock_now() + SPIN_NS;
 			continue;
 		}

@@ -41,6 +41,8 @@ static struct ns *ns_new(const struct ns_conf *conf)
 /* Everything but threads and lanes; the wires in the queues are idle. */
 static void ns_free(struct ns *ns)
 {
+	if (ns->ctrl)
+		ctrl_shutdown(ns->ctrl);
 	for (unsigned i = 0; i < ns->nqueues; i++) {
 		struct wire *w = ns->queues[i].wire;
 
@@ -89,13 +91,13 @@ static int start(struct ns *ns, char *why, size_t why_len)
 		r = ns->ops->domain_open(&ns->domain, &ns->conf.addr);
 	if (!r)
 		r = ns_connect_first(ns, why, why_len);
-	if (!r && !(ns->conf.flags & NS_ADMIN_ONLY))
-		r = open_sync(ns);
-	if (!r) {
-		atomic_store(&ns->info.connected, true);
-		r = ns_control_start(ns);
-	}
-	return r;
+	if (r)
+		return r;
+	atomic_store(&ns->info.connected, true);
+	if (ns->conf.flags & NS_ADMIN_ONLY) /* asked and answered: nothing to keep alive */
+		return 0;
+	r = open_sync(ns);
+	return r ? r : ns_control_start(ns);
 }
 
 int ns_open(struct ns **out, const struct ns_conf *conf, char *why, size_t why_len)
@@ -220,17 +222,18 @@ static int sync_run(struct ns *ns, enum io_op op, uint64_t block, uint32_t nbloc
 	return s.status;
 }
 
-static bool in_recovery(const struct ns *ns)
+/* Whether a synchronous call cannot be made: 0, or why. */
+static int refuse_sync(const struct ns *ns)
 {
-	return ns->recovering && pthread_equal(ns->control, pthread_self());
+	return !ns->sync ? -EINVAL : ns->recovering && pthread_equal(ns->control, pthread_self()) ? -EBUSY : 0;
 }
 
 int ns_read_sync(struct ns *ns, uint64_t block, uint32_t nblocks, void *buf)
 {
 	int r = 0;
 
-	if (in_recovery(ns))
-		return ns_recover_read(ns, block, nblocks, buf);
+	if (refuse_sync(ns))
+		return refuse_sync(ns) == -EBUSY ? ns_recover_read(ns, block, nblocks, buf) : -EINVAL;
 	pthread_mutex_lock(&ns->sync_lock);
 	for (uint32_t at = 0; !r && at < nblocks; at += SYNC_BLOCKS) {
 		uint32_t n = MIN(nblocks - at, SYNC_BLOCKS);
@@ -245,10 +248,10 @@ int ns_read_sync(struct ns *ns, uint64_t block, uint32_t nblocks, void *buf)
 
 int ns_write_sync(struct ns *ns, uint64_t block, uint32_t nblocks, const void *buf, unsigned flags)
 {
-	int r = 0;
+	int r = refuse_sync(ns);
 
-	if (in_recovery(ns))
-		return -EBUSY;
+	if (r)
+		return r;
 	pthread_mutex_lock(&ns->sync_lock);
 	for (uint32_t at = 0; !r && at < nblocks; at += SYNC_BLOCKS) {
 		uint32_t n = MIN(nblocks - at, SYNC_BLOCKS);
@@ -262,10 +265,10 @@ int ns_write_sync(struct ns *ns, uint64_t block, uint32_t nblocks, const void *b
 
 int ns_flush_sync(struct ns *ns)
 {
-	int r;
+	int r = refuse_sync(ns);
 
-	if (in_recovery(ns))
-		return -EBUSY;
+	if (r)
+		return r;
 	pthread_mutex_lock(&ns->sync_lock);
 	r = sync_run(ns, IO_FLUSH, 0, 0);
 	pthread_mutex_unlock(&ns->sync_lock);

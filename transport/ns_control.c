@@ -290,9 +290,32 @@ static void reap_orphans(struct ns *ns)
 
 /* ---- one step ---- */
 
+/* The keep-alive says that the controller lives; this notices a single queue, or command, that it forgot. */
+static uint64_t audit(struct ns *ns)
+{
+	uint64_t now = clock_now();
+
+	if (now < ns->next_audit)
+		return ns->next_audit - now;
+	ns->next_audit = now + AUDIT_NS;
+	pthread_mutex_lock(&ns->lock);
+	for (unsigned i = 0; i < ns->nqueues; i++) {
+		struct lane *lane = ns->queues[i].lane;
+
+		if (!lane || !lane_inflight(lane))
+			continue;
+		if (ns->conf.flags & NS_NO_THREAD)
+			lane_audit(lane);
+		else if (!atomic_exchange(&lane->audit_posted, true))
+			mailbox_post(&lane->mailbox, &lane->audit_letter);
+	}
+	pthread_mutex_unlock(&ns->lock);
+	return AUDIT_NS;
+}
+
 static uint64_t step_live(struct ns *ns)
 {
-	uint64_t due = UINT64_MAX;
+	uint64_t due = UINT64_MAX, next = audit(ns);
 	int r = ctrl_tick(ns->ctrl, &due);
 
 	if (!r && ns->ctrl->ns_changed)
@@ -304,7 +327,7 @@ static uint64_t step_live(struct ns *ns)
 		return 0;
 	}
 	reap_orphans(ns);
-	return due;
+	return MIN(due, next);
 }
 
 static uint64_t step_stopping(struct ns *ns)

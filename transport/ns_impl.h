@@ -26,6 +26,8 @@
 
 #define NS_CHUNKS 64
 #define NS_CHUNK_MAX (256 * MiB)
+#define AUDIT_NS (5 * NS_PER_S)
+#define AUDITS 7u
 #define SYNC_BLOCKS 256u           /* of the bounce buffer: 1 MiB */
 
 /* slot->state */
@@ -77,7 +79,7 @@ struct ns {
 	/* control thread */
 	struct ctrl *ctrl;
 	enum ns_state state;
-	uint64_t next_try, down_since, next_complaint;
+	uint64_t next_try, down_since, next_complaint, next_audit;
 	pthread_t thread;
 	pthread_t control;         /* who runs ns_control; valid while recovering */
 	bool recovering, stepping; /* stepping: ns_control is running */
@@ -124,7 +126,8 @@ struct lane {
 	struct wire_fd watched;
 
 	struct slot *slots;        /* nslots, the index is the CID */
-	unsigned nslots, nfree, reserved, inflight;
+	unsigned nslots, nfree, reserved;
+	_Atomic unsigned inflight; /* written by the owner, looked at by the control thread */
 	uint16_t *free;            /* stack of CIDs */
 	struct slot **ready;       /* nready, to be sent */
 	unsigned nready, ndelayed;
@@ -143,8 +146,8 @@ struct lane {
 	_Atomic uint64_t unflushed_bytes;
 	_Atomic uint32_t stopped_gen; /* the wire of this association is stopped */
 	_Atomic pthread_t owner;   /* who polled it last */
-	_Atomic bool reap_posted, give_up_posted;
-	struct letter stop_letter, wire_letter, reap_letter, give_up_letter;
+	_Atomic bool audit_posted, reap_posted, give_up_posted;
+	struct letter audit_letter, stop_letter, wire_letter, reap_letter, give_up_letter;
 	struct wire *fresh;        /* with wire_letter */
 	uint32_t fresh_gen;
 	struct lane_stats *stats;
@@ -201,6 +204,8 @@ void lane_take_wire(struct lane *, struct wire *, uint32_t gen);
 void lane_lose_wire(struct lane *, int code);
 void lane_fail_all(struct lane *);
 void lane_watch(struct lane *);
+/* Every AUDIT_NS: a command that was not answered for AUDITS of them ends the association. */
+void lane_audit(struct lane *);
 /* lane.c, for lane_wire.c */
 void lane_end_slot(struct lane *, struct slot *, int status);
 void lane_end_io(struct lane *, struct io *, int status);

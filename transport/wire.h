@@ -47,7 +47,7 @@ struct slot {
 	void *owner;
 	uint64_t block;           /* for the log and for ranges in doubt: in units of 4096 bytes */
 	uint32_t nblocks;
-	uint8_t retries, state;
+	uint8_t retries, state, age;
 	uint64_t due, mark;       /* time of the next try; sequence a Flush vouches for */
 };
 

@@ -595,6 +595,27 @@ START_TEST(silent_target_is_lost)
 }
 END_TEST
 
+START_TEST(a_forgotten_command_ends_the_association)
+{
+	struct test_io r;
+	uint64_t start;
+
+	open_ns(false);
+	peer.hold = true;
+	submit(&r, IO_READ, 0, 0, 1);
+	spin();
+	start = clock_now();
+	pass_time(25 * NS_PER_S);
+	ck_assert(!r.done && ns_info(ns)->reconnects == 0 && peer.nheld == 1);
+	peer.hold = false;
+	lane_wait(lane, &pending);
+	ck_assert_int_eq(r.status, 0);
+	ck_assert_uint_eq(ns_info(ns)->reconnects, 1);
+	ck_assert_uint_le(clock_now() - start, 41 * NS_PER_S);
+	close_ns();
+}
+END_TEST
+
 START_TEST(another_namespace_is_refused)
 {
 	struct test_io w;
@@ -773,6 +794,7 @@ int main(void)
 	tcase_add_test(t, other_bytes_wait_for_the_dead);
 	tcase_add_test(t, target_stays_away);
 	tcase_add_test(t, silent_target_is_lost);
+	tcase_add_test(t, a_forgotten_command_ends_the_association);
 	tcase_add_test(t, another_namespace_is_refused);
 	tcase_add_test(t, reclaim_comes_before_writing);
 	tcase_add_test(t, statuses);
