@@ -60,17 +60,17 @@ int model_mknod(struct model *m, uint64_t dir, const char *name, uint64_t ino, u
 
 	if (r)
 		return r;
+	d = model_edit(m, dir);
 	n = model_add(m, ino);
-	n->mode = mode;
+	n->mode = mode | (S_ISDIR(mode) ? d->mode & S_ISGID : 0);
 	n->uid = uid;
-	n->gid = gid;
+	n->gid = d->mode & S_ISGID ? d->gid : gid; /* a set-group-ID directory hands its group down */
 	n->rdev = rdev;
 	n->nlink = S_ISDIR(mode) ? 2 : 1;
 	n->parent = S_ISDIR(mode) ? dir : 0;
 	n->target = target ? strdup(target) : NULL;
 	n->size = target ? strlen(target) : 0;
 	model_stamp(n, M_ATIME | M_MTIME | M_CTIME);
-	d = model_edit(m, dir);
 	d->nlink += S_ISDIR(mode);
 	model_add_entry(d, name, ino);
 	model_stamp(d, M_MTIME | M_CTIME);
@@ -154,19 +154,23 @@ static bool is_inside(const struct model *m, uint64_t dir, uint64_t ancestor)
 	}
 }
 
-static int may_rename(const struct model *m, uint64_t from, uint64_t dir2, const char *name2, uint64_t to, unsigned flags)
+/* The order of the errors is Linux's. */
+static int may_rename(const struct model *m, uint64_t dir, uint64_t from, uint64_t dir2, const char *name2, uint64_t to,
+		      unsigned flags)
 {
 	const struct mnode *a = model_get(m, from), *b = to ? model_get(m, to) : NULL;
 
-	if (flags & RENAME_EXCHANGE)
-		return b ? 0 : -ENOENT;
 	if (strlen(name2) > 255)
 		return -ENAMETOOLONG;
-	if (model_get(m, dir2)->nlink == 0)
+	if (model_get(m, dir2)->nlink == 0 || (flags & RENAME_EXCHANGE && !b))
 		return -ENOENT;
 	if (b && flags & RENAME_NOREPLACE)
 		return -EEXIST;
-	if (!b || from == to)
+	if (S_ISDIR(a->mode) && is_inside(m, dir2, from))
+		return -EINVAL;
+	if (flags & RENAME_EXCHANGE && S_ISDIR(b->mode) && is_inside(m, dir, to))
+		return -EINVAL;
+	if (!b || from == to || flags & RENAME_EXCHANGE)
 		return 0;
 	if (S_ISDIR(a->mode) && !S_ISDIR(b->mode))
 		return -ENOTDIR;
@@ -192,13 +196,9 @@ int model_rename(struct model *m, uint64_t dir, const char *name, uint64_t dir2,
 
 	if (!from)
 		return -ENOENT;
-	r = may_rename(m, from, dir2, name2, to, flags);
+	r = may_rename(m, dir, from, dir2, name2, to, flags);
 	if (r)
 		return r;
-	if (S_ISDIR(model_get(m, from)->mode) && is_inside(m, dir2, from))
-		return -EINVAL;
-	if (flags & RENAME_EXCHANGE && S_ISDIR(model_get(m, to)->mode) && is_inside(m, dir, to))
-		return -EINVAL;
 	if (from == to)
 		return 0;
 	if (flags & RENAME_EXCHANGE) {

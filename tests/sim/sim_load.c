@@ -57,6 +57,7 @@ static int load_xattrs(struct sim *s, struct model *m, uint64_t ino)
 			return (int)n;
 		model_setxattr(m, ino, name, value, (uint32_t)n, 0);
 	}
+	model_edit(m, ino)->stamped = 0;
 	return 0;
 }
 

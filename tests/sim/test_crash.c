@@ -5,6 +5,7 @@
  * last operation begun. Then recovery itself is cut.
  *
  *   test_crash [--seed N] [--workloads N] [--ops N] [--cuts N per workload] [--seconds N] [--trace] */
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -295,6 +296,8 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	log_init("test_crash", o.trace ? LOG_L_DEBUG : LOG_L_ERROR);
+	if (!o.trace) /* what goes wrong is meant to */
+		log_to_fd(open("/dev/null", O_WRONLY | O_CLOEXEC));
 	for (i = 0; i < o.workloads && !bad && real_seconds() < start + o.seconds; i++)
 		bad = run(o.seed + i, &o, start + o.seconds, &states) != 0;
 	printf("crash: %" PRIu64 " workloads, %" PRIu64 " crash states in %" PRIu64 " s from seed %" PRIu64 ": %s\n", i, states,

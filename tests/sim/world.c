@@ -312,7 +312,7 @@ static int do_rename(struct world *w)
 static int do_write(struct world *w)
 {
 	uint64_t ino = some_file(w), off;
-	uint32_t len = (uint32_t)some_size(w, MIN(w->max_size, WORLD_BUF - 4096));
+	uint32_t len = (uint32_t)some_size(w, w->max_size < WORLD_BUF - 4096 ? w->max_size : WORLD_BUF - 4096);
 	bool append = rng_one_in(&w->rng, 6);
 	int64_t r;
 	int e;
@@ -320,7 +320,7 @@ static int do_write(struct world *w)
 	if (!ino)
 		return 0;
 	off = append ? model_get(&w->m, ino)->size : some_size(w, w->max_size);
-	len = MAX(len, 1u);
+	len += !len;
 	if (off + len > 2 * w->max_size)
 		return 0;
 	fill(w, len);
@@ -337,7 +337,7 @@ static int do_write(struct world *w)
 static int do_read(struct world *w)
 {
 	uint64_t ino = some_file(w), off = some_size(w, w->max_size);
-	uint32_t len = (uint32_t)MAX(some_size(w, WORLD_BUF), 1u);
+	uint32_t len = (uint32_t)some_size(w, WORLD_BUF - 1) + 1;
 	const struct mnode *n = ino ? model_get(&w->m, ino) : NULL;
 	uint64_t expected;
 	int64_t r;
@@ -378,7 +378,7 @@ static int do_fallocate(struct world *w)
 {
 	static const unsigned modes[] = {FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE,
 					 FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE};
-	uint64_t ino = some_file(w), off = some_size(w, w->max_size), len = MAX(some_size(w, w->max_size), 1u);
+	uint64_t ino = some_file(w), off = some_size(w, w->max_size), len = 1 + some_size(w, w->max_size);
 	unsigned mode = modes[rng_below(&w->rng, ARRAY_SIZE(modes))];
 	int r, e;
 
