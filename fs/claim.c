@@ -19,6 +19,7 @@ struct claim {
 	struct heartbeat_disk seen, own;
 	struct run *run;           /* one page, for good */
 	bool busy;                 /* run is on its way */
+	bool moved;                /* the heartbeat changed while we waited, once */
 };
 
 int claim_new(struct fs *fs)
@@ -123,6 +124,21 @@ static bool same_as_seen(const struct claim *c, const struct heartbeat_disk *h)
 	       get64(h->epoch) == get64(c->seen.epoch);
 }
 
+/* The heartbeat is not the one that the mount began with: a late command of a dead mount (which is the last one: they were
+ * all sent before), or somebody who lives, whose next beat will come long before the same time is over. */
+static void wait_again(struct claim *c, const struct heartbeat_disk *now)
+{
+	uint32_t ms = ns_info(c->fs->ns)->dead_ms;
+
+	c->moved = true;
+	c->seen = *now;
+	if (heartbeat_valid(now, c->fs->super.uuid))
+		ms = MAX(ms, get32(now->quiesce_ms));
+	c->deadline = clock_now() + ms * NS_PER_MS;
+	c->state = WAIT;
+	log_info("the heartbeat changed meanwhile; writing begins in %.1f s if it does not change again", ms / 1000.0);
+}
+
 static void check_done(struct run *run, int status)
 {
 	struct claim *c = run->owner;
@@ -132,6 +148,8 @@ static void check_done(struct run *run, int status)
 	memcpy(&now, run->mem, sizeof(now));
 	if (status) {
 		fail(c, status, "reading the heartbeat");
+	} else if (!same_as_seen(c, &now) && !c->moved) {
+		wait_again(c, &now);
 	} else if (!same_as_seen(c, &now)) {
 		fail(c, -E_NOT_OURS, "claiming the file system");
 	} else {
@@ -209,14 +227,14 @@ int fs_reclaim(void *arg, struct ns *ns)
 		return 0;
 	c = fs->claim;
 	state = c->state;
-	if (state == NONE || state == FAILED)
+	if (state < WRITE || state == FAILED) /* nothing of ours is written before the check */
 		return 0;
 	err = ns_read_sync(ns, HEARTBEAT_BLOCK, 1, &h);
 	if (err)
 		return err;
 	/* Until our own first beat is answered the block may hold either. */
 	if (heartbeat_valid(&h, fs->uuid) &&
-	    ((state >= WRITE && !memcmp(h.token, c->own.token, 16)) || (state < CHECKPOINT && same_as_seen(c, &h))))
+	    (!memcmp(h.token, c->own.token, 16) || (state == WRITE && same_as_seen(c, &h))))
 		return 0;
 	fs_freeze(fs, -E_NOT_OURS, "after a reconnect: the heartbeat names another mount");
 	return -E_NOT_OURS;

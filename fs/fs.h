@@ -93,7 +93,7 @@ struct fs_probe {
 /* 0 and *out, also for "nothing there" (valid = false); -E_NEWER; -E_BAD_SUPER (magic without a valid superblock);
  * read errors. */
 int fs_probe(struct ns *, struct fs_probe *out);
-/* Blocking for two heartbeat intervals when the heartbeat names a holder: 0 nobody, -E_IN_USE and who (one line). */
+/* Blocking for two to four heartbeat intervals when the heartbeat names a holder: 0 nobody, -E_IN_USE and who (one line). */
 int fs_holder(struct ns *, const struct fs_probe *, char *who, size_t who_len);
 
 #endif

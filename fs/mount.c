@@ -330,7 +330,7 @@ static int claim_now(struct fs *fs, char *why, size_t len)
 int fs_mount(struct fs **out, const struct fs_conf *conf, char *why, size_t len)
 {
 	struct fs *fs = fs_alloc(conf);
-	uint64_t begun = clock_now(), deadline;
+	uint64_t begun = clock_now(), quiesce_ms;
 	struct fs_probe p;
 	bool held;
 	int err;
@@ -354,10 +354,11 @@ int fs_mount(struct fs **out, const struct fs_conf *conf, char *why, size_t len)
 	err = recover(fs, why, len);
 	if (err)
 		goto out_free;
-	held = p.heartbeat_valid && heartbeat_held(&p.heartbeat);
+	/* A torn heartbeat of an unclean end has no figures, but there was somebody. */
+	held = p.heartbeat_valid ? heartbeat_held(&p.heartbeat) : !(get32(p.super.state) & SUPER_CLEAN);
+	quiesce_ms = !held ? 0 : p.heartbeat_valid ? get32(p.heartbeat.quiesce_ms) : ns_info(fs->ns)->dead_ms;
 	if (!fs->conf.readonly) {
-		deadline = held ? begun + get32(p.heartbeat.quiesce_ms) * NS_PER_MS : begun;
-		claim_begin(fs, &p.heartbeat, held, deadline);
+		claim_begin(fs, &p.heartbeat, held, begun + quiesce_ms * NS_PER_MS);
 		if (!held)
 			err = claim_now(fs, why, len);
 		if (err)
