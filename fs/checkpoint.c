@@ -27,7 +27,7 @@ struct batch {                     /* one write: neighbours on the device */
 
 struct checkpoint {
 	struct fs *fs;
-	enum state state;
+	_Atomic enum state state;      /* worker 0 moves it */
 	struct list frozen;            /* nodes to be written; the checkpoint has a reference to each */
 	struct alloc_image *images;
 	int nimages, next_image;
@@ -327,7 +327,8 @@ static void super_done(struct run *run, int status)
 	struct checkpoint *cp = run->owner;
 
 	cp->error = status;
-	cp->state = cp->state == SUPER_A ? SUPER_B : IDLE;
+	if (!status)
+		cp->state = cp->state == SUPER_A ? SUPER_B : IDLE;
 	step(cp);
 }
 
@@ -425,10 +426,11 @@ int fs_checkpoint(struct op *op)
 	if (op->phase == 0) {
 		op->phase = 1;
 		op->scratch[0] = fs->gen; /* what is committed now is in this generation, or older */
-		if (!anything_new(fs))
-			op->scratch[0] = 0;
+		if (!anything_new(fs)) /* at most in the one that is being written */
+			op->scratch[0] = fs->gen - 1;
 	}
-	done = fs->conf.readonly || get64(fs->super.gen) >= op->scratch[0];
+	done = fs->conf.readonly || get64(fs->super.gen) >= op->scratch[0] ||
+	       (cp->state == IDLE && !anything_new(fs)); /* all that was pending came back without one */
 	if (!done) {
 		w = op_wait_idle(op);
 		if (w)
