@@ -36,6 +36,15 @@ void history_add(struct history *h, const struct model *now, bool synced)
 	model_copy(&h->states[h->n++], now);
 }
 
+void history_keep(struct history *h, size_t index)
+{
+	struct model kept;
+
+	model_copy(&kept, &h->states[index]);
+	history_add(h, &kept, true);
+	model_exit(&kept);
+}
+
 int64_t history_match(struct history *h, struct model *now)
 {
 	uint64_t hash = model_hash(now);

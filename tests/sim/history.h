@@ -14,6 +14,8 @@ void history_init(struct history *, const struct model *now);
 void history_exit(struct history *);
 /* One operation later; synced: what was before cannot come back. */
 void history_add(struct history *, const struct model *now, bool synced);
+/* It is the state at index: neither an older nor a newer one. */
+void history_keep(struct history *, size_t index);
 /* Index of the state that now is, newest first; -1 after a report on stderr: none of them. */
 int64_t history_match(struct history *, struct model *now);
 

@@ -55,8 +55,8 @@ static int mode_loss(struct world *w)
 	return r ? r : world_remount(w);
 }
 
-/* Takes over what is there after a crash. */
-static int take_over(struct world *w, struct history *h)
+/* Takes over what is there after a crash. *at: the state of the history that it is. */
+static int take_over(struct world *w, struct history *h, size_t *at)
 {
 	struct model now;
 	int64_t i;
@@ -68,29 +68,51 @@ static int take_over(struct world *w, struct history *h)
 	if (i >= 0) {
 		model_exit(&w->m);
 		model_copy(&w->m, &now);
-		history_add(h, &now, true);
+		*at = (size_t)i;
 	}
 	model_exit(&now);
 	return i >= 0 ? 0 : -1;
 }
 
-/* The daemon is killed again and again, and what it had sent may still be executed while the next one runs. */
+static bool claimed(struct world *w)
+{
+	struct fs_info info;
+
+	fs_info(w->s->fs, &info);
+	return info.claimed;
+}
+
+static int kill_and_restart(struct world *w, struct history *h, size_t *at)
+{
+	sim_crash(w->s, (enum sim_fate)rng_below(&w->rng, 4));
+	if (rng_one_in(&w->rng, 3)) {
+		sim_dev_drop_orphans(w->s->dev);
+		media_cut(sim_dev_media(w->s->dev), (enum media_keep)rng_below(&w->rng, KEEP_CHOICES), &w->rng);
+	}
+	return take_over(w, h, at);
+}
+
+/* The daemon is killed again and again, and what it had sent may still be executed while the next one runs. Until that one
+ * has claimed the file system what is found may still move on. */
 static int mode_kill(struct world *w)
 {
 	struct history h;
+	bool waiting = false;
+	size_t at = 0;
 	int r = 0;
 
 	history_init(&h, &w->m);
 	for (uint64_t i = 0; r == 0 && i < steps; i++) {
 		r = world_step(w);
-		history_add(&h, &w->m, w->synced);
+		if (waiting && claimed(w)) { /* from here on it is what it was then */
+			history_keep(&h, at);
+			waiting = false;
+		}
+		if (!waiting)
+			history_add(&h, &w->m, w->synced);
 		if (r == 0 && rng_one_in(&w->rng, 15)) {
-			sim_crash(w->s, (enum sim_fate)rng_below(&w->rng, 4));
-			if (rng_one_in(&w->rng, 3)) {
-				sim_dev_drop_orphans(w->s->dev);
-				media_cut(sim_dev_media(w->s->dev), (enum media_keep)rng_below(&w->rng, KEEP_CHOICES), &w->rng);
-			}
-			r = take_over(w, &h);
+			r = kill_and_restart(w, &h, &at);
+			waiting = true;
 		}
 	}
 	history_exit(&h);
@@ -120,6 +142,7 @@ static int mode_error(struct world *w)
 {
 	struct history h;
 	struct fs_info info = {0};
+	size_t at = 0;
 	int r = 0;
 
 	history_init(&h, &w->m);
@@ -135,7 +158,7 @@ static int mode_error(struct world *w)
 		r = world_compare(w);
 	if (r == 0) {
 		sim_crash(w->s, FATE_ANY);
-		r = take_over(w, &h);
+		r = take_over(w, &h, &at);
 	}
 	history_exit(&h);
 	w->tolerant = false;
