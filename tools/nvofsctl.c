@@ -21,8 +21,7 @@
 #include "transport/discovery.h"
 #include "transport/ns.h"
 
-#define EXIT_USAGE 1
-#define EXIT_FAILED 2
+#define EXIT_FAILED 1 /* also wrong use */
 
 static const char usage_text[] =
 	"usage: nvofsctl identify NAMESPACE [--json]\n"
@@ -173,10 +172,8 @@ static int identify(const char *text, struct json **out)
 	char why[512];
 	struct ns *ns;
 
-	if (ns_addr_parse(&conf.addr, text, false, why, sizeof(why))) {
-		fail(why);
-		return EXIT_USAGE;
-	}
+	if (ns_addr_parse(&conf.addr, text, false, why, sizeof(why)))
+		return fail(why);
 	if (ns_open(&ns, &conf, why, sizeof(why)))
 		return fail(why);
 	*out = json_new();
@@ -220,10 +217,8 @@ static int discover_all(const char *text, struct json **out)
 	struct ns_addr addr;
 	char why[512], buf[1024];
 
-	if (ns_addr_parse(&addr, full_address(text, buf, sizeof(buf)), true, why, sizeof(why))) {
-		fail(why);
-		return EXIT_USAGE;
-	}
+	if (ns_addr_parse(&addr, full_address(text, buf, sizeof(buf)), true, why, sizeof(why)))
+		return fail(why);
 	*out = json_new();
 	if (discover(&addr, add_entry, json_add_array(*out, "entries"), why, sizeof(why)))
 		return fail(why);
@@ -272,7 +267,7 @@ int main(int argc, char **argv)
 			return printf("nvofsctl %s\n", NVOFS_VERSION) < 0;
 		if (c != 'j') {
 			fputs("Try 'nvofsctl --help'.\n", stderr);
-			return EXIT_USAGE;
+			return EXIT_FAILED;
 		}
 		json = true;
 	}
@@ -280,5 +275,5 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[optind], commands[i].name))
 			return run(&commands[i], argv[optind + 1], json);
 	fputs(usage_text, stderr);
-	return EXIT_USAGE;
+	return EXIT_FAILED;
 }
