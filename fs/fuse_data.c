@@ -40,20 +40,6 @@ static void fill_info(const struct freq *q, struct fuse_file_info *fi)
 	fi->keep_cache = 1;
 }
 
-static void done_silent(struct op *op, int status)
-{
-	freq_end(op->owner);
-}
-
-/* The kernel did not get the reply (the caller was interrupted) and will not release what was opened. */
-static void give_back_open(struct freq *q, uint64_t ino)
-{
-	struct op *op = freq_next_op(q);
-
-	op->ino = ino;
-	freq_start(q, fs_release, done_silent);
-}
-
 static void done_open(struct op *op, int status)
 {
 	struct freq *q = op->owner;
@@ -65,8 +51,9 @@ static void done_open(struct op *op, int status)
 		return;
 	}
 	fill_info(q, &fi);
+	/* On failure the kernel did not get it (the caller was interrupted) and will not release it. */
 	if (fuse_reply_open(q->req, &fi))
-		give_back_open(q, ino);
+		freq_give_back_open(q, ino);
 	else
 		freq_end(q);
 }
@@ -114,7 +101,7 @@ static void done_create_open(struct op *op, int status)
 	fill_info(q, &fi);
 	if (fuse_reply_create(q->req, &e, &fi)) {
 		fs_forget(f->fs, e.ino, 1);
-		give_back_open(q, e.ino);
+		freq_give_back_open(q, e.ino);
 		return;
 	}
 	freq_end(q);
@@ -149,6 +136,7 @@ static void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 
 	if (!q || !freq_name(q, q->name, name))
 		return;
+	q->creating = true;
 	q->open_flags = fi->flags;
 	q->op->ino = parent;
 	q->op->name = q->name;

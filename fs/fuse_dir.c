@@ -149,6 +149,13 @@ static void forget_entries(struct fs *fs, const struct fuse_dir *d)
 	}
 }
 
+void fuse_dir_abandon(struct freq *q)
+{
+	if (q->dir->plus)
+		forget_entries(q->fw->front->fs, q->dir);
+	dir_put(q->dir);
+}
+
 static void done_readdir(struct op *op, int status)
 {
 	struct freq *q = op->owner;
@@ -156,7 +163,7 @@ static void done_readdir(struct op *op, int status)
 
 	if (status)
 		fuse_reply_err(q->req, -err_errno(status));
-	else if (fuse_reply_buf(q->req, d->buf, d->used) && d->plus)
+	if ((status || fuse_reply_buf(q->req, d->buf, d->used)) && d->plus)
 		forget_entries(q->fw->front->fs, d);
 	dir_put(d);
 	freq_end(q);

@@ -8,7 +8,9 @@
  *  1. A request is read by whichever worker gets it, and stays with that worker to its reply.
  *  2. Every fuse_req has an op; there are as many of them as ops, so having an op is enough.
  *  3. A handler copies what it was given (names, values): libfuse's memory is the receive buffer.
- *  4. INTERRUPT and FORGET need no op: they are read and answered however many requests are waiting. */
+ *  4. INTERRUPT and FORGET need no op: they are read and answered however many requests are waiting.
+ *  5. An operation cannot be stopped. While the target is away, one that changes nothing is answered with EINTR if its
+ *     caller got a signal (so that it can be killed), and what it brings later is given back. */
 #ifndef NVOFS_FS_FUSE_INT_H
 #define NVOFS_FS_FUSE_INT_H
 
@@ -28,15 +30,17 @@ struct fuse_worker;
 struct fuse_dir;
 
 struct freq {                      /* a request of the kernel that is being worked on */
-	struct fuse_req *req;
+	struct fuse_req *req;      /* NULL: answered already, invariant 5 */
 	struct fuse_worker *fw;
-	struct op *op;
+	struct op *op;             /* NULL: not in use */
+	void (*finish)(struct op *, int status);
 	struct list link;          /* fw->free_reqs */
 	uint64_t unique;           /* the kernel's number of it */
 	void *data;                /* heap, freed with the request; or NULL */
 	struct fuse_dir *dir;      /* readdir */
 	struct stat attr;          /* create: the new file, while it is being opened */
 	int open_flags;
+	bool creating;             /* several operations, the first of which changed something */
 	char name[NAME_BYTES + 1], name2[NAME_BYTES + 1];
 };
 
@@ -112,18 +116,25 @@ extern __thread struct fuse_worker *fuse_self; /* the worker whose thread this i
 struct freq *freq_new(struct fuse_req *);
 /* Copies a name into one of q's; false (and the request is answered and ended) if it is too long. */
 bool freq_name(struct freq *, char *to, const char *name);
-/* Starts q->op with run; finish gets it back. */
+/* Starts q->op with run; finish gets it back, unless the request was answered before. */
 void freq_start(struct freq *, int (*run)(struct op *), void (*finish)(struct op *, int status));
 /* A second operation for the same request, in place of the first, whose finish this is called from. */
 struct op *freq_next_op(struct freq *);
+/* In place of an open that succeeded and that nobody will close; ends q. */
+void freq_give_back_open(struct freq *, uint64_t ino);
 /* Ends q and its op; the request must have been answered. */
 void freq_end(struct freq *);
+/* Answers the interrupted requests of a worker, as far as invariant 5 has it. */
+void freq_interrupts(struct fuse_worker *);
 /* Answers with an error (a negative code) and ends q. */
 void freq_fail(struct freq *, int status);
 /* finish functions: status alone; status or attributes; status or an entry. */
 void freq_done_status(struct op *, int status);
 void freq_done_attr(struct op *, int status);
 void freq_done_entry(struct op *, int status);
+
+/* fuse_dir.c: what readdir collected is given back, look-ups included. */
+void fuse_dir_abandon(struct freq *);
 
 /* ---- tables of handlers, filled in by their files ---- */
 struct fuse_lowlevel_ops;

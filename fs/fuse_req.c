@@ -2,6 +2,7 @@
 /* A request of the kernel from its handler to its reply: taking an op, keeping names, answering. */
 #define FUSE_USE_VERSION 314
 #include <assert.h>
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <stdlib.h>
@@ -21,8 +22,6 @@ static struct freq *req_take(fuse_req_t req, struct op *op)
 	q->req = req;
 	q->op = op;
 	q->unique = in->unique;
-	q->data = NULL;
-	q->dir = NULL;
 	op->owner = q;
 	fw->inuse++;
 	return q;
@@ -55,10 +54,67 @@ bool freq_name(struct freq *q, char *to, const char *name)
 	return true;
 }
 
+void freq_give_back_open(struct freq *q, uint64_t ino)
+{
+	struct op *op = freq_next_op(q);
+
+	op->ino = ino;
+	q->req = NULL;
+	freq_start(q, fs_release, NULL);
+}
+
+/* The answer was given before the operation ended: what it took is given back. */
+static void finish_abandoned(struct freq *q, int status)
+{
+	const struct op *op = q->op;
+
+	if (!status && op->run == fs_lookup)
+		fs_forget(q->fw->front->fs, op->attr.st_ino, 1);
+	if (q->dir)
+		fuse_dir_abandon(q);
+	if (status || op->run != fs_open) {
+		freq_end(q);
+		return;
+	}
+	freq_give_back_open(q, op->ino);
+}
+
+static void freq_finish(struct op *op, int status)
+{
+	struct freq *q = op->owner;
+
+	if (q->req)
+		q->finish(op, status);
+	else
+		finish_abandoned(q, status);
+}
+
+static bool changes_nothing(const struct freq *q)
+{
+	int (*run)(struct op *) = q->op->run;
+
+	return run == fs_read || run == fs_getattr || run == fs_lookup || run == fs_readdir || run == fs_readlink ||
+	       run == fs_getxattr || run == fs_listxattr || run == fs_lseek || run == fs_fsync ||
+	       (run == fs_open && !(q->open_flags & O_TRUNC));
+}
+
+void freq_interrupts(struct fuse_worker *fw)
+{
+	for (unsigned i = 0; i < WORKER_OPS; i++) {
+		struct freq *q = &fw->reqs[i];
+
+		if (!q->op || !q->req || q->creating || !changes_nothing(q) || !fuse_req_interrupted(q->req))
+			continue;
+		fuse_reply_err(q->req, EINTR);
+		q->req = NULL;
+	}
+}
+
 void freq_start(struct freq *q, int (*run)(struct op *), void (*finish)(struct op *, int))
 {
+	q->finish = finish;
 	q->op->run = run;
-	q->op->finish = finish;
+	q->op->finish = freq_finish;
 	op_start(q->op);
 }
 
@@ -80,8 +136,9 @@ void freq_end(struct freq *q)
 
 	free(q->data);
 	q->data = NULL;
-	if (q->op)
-		op_free(q->op);
+	q->dir = NULL;
+	q->creating = false;
+	op_free(q->op);
 	q->op = NULL;
 	q->req = NULL;
 	list_push(&fw->free_reqs, &q->link);

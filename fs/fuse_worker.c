@@ -157,6 +157,15 @@ static void sleep_until_work(struct fuse_worker *fw, uint64_t ns)
 			fuse_worker_end(fw->front);
 }
 
+static void check_interrupts(struct fuse_worker *fw, uint64_t now, uint64_t *next)
+{
+	if (now < *next)
+		return;
+	*next = now + SLEEP_NS;
+	if (fw->inuse && !ns_info(fs_ns(fw->front->fs))->connected)
+		freq_interrupts(fw);
+}
+
 /* True once all workers have finished their requests. */
 static bool drained(struct fuse_worker *fw, bool *mine)
 {
@@ -172,7 +181,7 @@ static bool drained(struct fuse_worker *fw, bool *mine)
 static void loop(struct fuse_worker *fw)
 {
 	struct timers timers = { 0 };
-	uint64_t active = 0;
+	uint64_t active = 0, interrupts = 0;
 	bool mine = false, watching = true;
 
 	while (!drained(fw, &mine)) {
@@ -184,6 +193,7 @@ static void loop(struct fuse_worker *fw)
 			busy = true;
 		now = clock_now();
 		ns = run_timers(fw, &timers, now);
+		check_interrupts(fw, now, &interrupts);
 		if (ending && watching) { /* its EPOLLERR would not let us sleep */
 			epoll_ctl(fw->epoll_fd, EPOLL_CTL_DEL, fw->front->fd, NULL);
 			watching = false;

@@ -75,10 +75,17 @@ static void add_id(struct json *j, const char *key, const uint8_t *id, size_t le
 	json_add_text(j, key, any ? text : "");
 }
 
+static void add_uuid(struct json *j, const uint8_t uuid[16])
+{
+	static const uint8_t none[16];
+	char text[UUID_TEXT];
+
+	json_add_text(j, "ns_uuid", memcmp(uuid, none, 16) ? uuid_print(uuid, text) : "");
+}
+
 static void add_info(struct json *j, const struct ns_info *i)
 {
 	char uuid[UUID_TEXT];
-	static const uint8_t none[16];
 
 	json_add_text(j, "transport", i->transport);
 	json_add_text(j, "address", i->address);
@@ -95,7 +102,7 @@ static void add_info(struct json *j, const struct ns_info *i)
 	json_add_number(j, "bytes", i->nblocks * BLOCK_SIZE);
 	add_id(j, "nguid", i->nguid, sizeof(i->nguid));
 	add_id(j, "eui64", i->eui64, sizeof(i->eui64));
-	json_add_text(j, "ns_uuid", memcmp(i->uuid, none, 16) ? uuid_print(i->uuid, uuid) : "");
+	add_uuid(j, i->uuid);
 	json_add_number(j, "max_io_bytes", (uint64_t)i->max_io_blocks * BLOCK_SIZE);
 	json_add_number(j, "kato_ms", i->kato_ms);
 	json_add_bool(j, "vwc", i->vwc);
@@ -161,7 +168,7 @@ static void add_list(struct json *j, const struct ns_addr *addr)
 		json_add_number(e, "lba_size", list[i].lba_size);
 		add_id(e, "nguid", list[i].nguid, sizeof(list[i].nguid));
 		add_id(e, "eui64", list[i].eui64, sizeof(list[i].eui64));
-		add_id(e, "ns_uuid", list[i].uuid, sizeof(list[i].uuid));
+		add_uuid(e, list[i].uuid);
 	}
 	ns_close(ns);
 }
@@ -260,20 +267,19 @@ int main(int argc, char **argv)
 	int c;
 
 	log_init("nvofsctl", LOG_L_ERROR);
+	opterr = 0;
 	while ((c = getopt_long(argc, argv, "jhV", longs, NULL)) != -1) {
 		if (c == 'h')
 			return fputs(usage_text, stdout) < 0;
 		if (c == 'V')
 			return printf("nvofsctl %s\n", NVOFS_VERSION) < 0;
 		if (c != 'j') {
-			fputs("Try 'nvofsctl --help'.\n", stderr);
-			return EXIT_FAILED;
+			return fail("wrong use; 'nvofsctl --help' shows how");
 		}
 		json = true;
 	}
 	for (size_t i = 0; argc - optind == 2 && i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(argv[optind], commands[i].name))
 			return run(&commands[i], argv[optind + 1], json);
-	fputs(usage_text, stderr);
-	return EXIT_FAILED;
+	return fail("wrong use; 'nvofsctl --help' shows how");
 }
