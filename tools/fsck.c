@@ -288,7 +288,11 @@ static int check_unmounted(struct fsck *f)
 {
 	int r = check_device(f, "checking"), replayed;
 
-	if (r || get32(f->report.super.state) & SUPER_CLEAN)
+	if (get32(f->report.super.state) & SUPER_CLEAN)
+		return r;
+	if (r == EXIT_UNCORRECTED)
+		on_found(f, "it was not unmounted, and the journal was not replayed because of these errors");
+	if (r)
 		return r;
 	if (!f->preen)
 		printf("%s: was not unmounted: replaying the journal%s\n", f->t.text,
