@@ -22,6 +22,11 @@ static const void *raw_arg(void)
 	return (const char *)fuse_self->rx.in + sizeof(struct fuse_in_header);
 }
 
+static void count_data(struct op *op)
+{
+	atomic_fetch_add_explicit(&op->worker->data_requests, 1, memory_order_relaxed);
+}
+
 /* ---- open ---- */
 
 /* Near a full device an error has to reach write(2), not close(2), where few programs look. */
@@ -181,6 +186,7 @@ static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 
 	if (!q)
 		return;
+	count_data(q->op);
 	q->op->ino = ino;
 	q->op->off = (uint64_t)off;
 	q->op->len = (uint32_t)size;
@@ -214,6 +220,7 @@ static void on_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *pay
 	if (!q)
 		return;
 	op = q->op;
+	count_data(op);
 	op->ino = ino;
 	op->off = (uint64_t)off; /* also for O_APPEND: the one kernel that writes here knows the size */
 	op->len = (uint32_t)size;

@@ -21,7 +21,8 @@
 #include "transport/discovery.h"
 #include "transport/ns.h"
 
-#define EXIT_FAILED 1 /* also wrong use */
+#define EXIT_USAGE 1
+#define EXIT_FAILED 2
 
 static const char usage_text[] =
 	"usage: nvofsctl identify NAMESPACE [--json]\n"
@@ -34,6 +35,12 @@ static int fail(const char *line)
 {
 	fprintf(stderr, "nvofsctl: %s\n", line);
 	return EXIT_FAILED;
+}
+
+static int wrong_use(const char *line)
+{
+	fail(line);
+	return EXIT_USAGE;
 }
 
 /* ---- status ---- */
@@ -180,7 +187,7 @@ static int identify(const char *text, struct json **out)
 	struct ns *ns;
 
 	if (ns_addr_parse(&conf.addr, text, false, why, sizeof(why)))
-		return fail(why);
+		return wrong_use(why);
 	if (ns_open(&ns, &conf, why, sizeof(why)))
 		return fail(why);
 	*out = json_new();
@@ -225,7 +232,7 @@ static int discover_all(const char *text, struct json **out)
 	char why[512], buf[1024];
 
 	if (ns_addr_parse(&addr, full_address(text, buf, sizeof(buf)), true, why, sizeof(why)))
-		return fail(why);
+		return wrong_use(why);
 	*out = json_new();
 	if (discover(&addr, add_entry, json_add_array(*out, "entries"), why, sizeof(why)))
 		return fail(why);
@@ -274,12 +281,12 @@ int main(int argc, char **argv)
 		if (c == 'V')
 			return printf("nvofsctl %s\n", NVOFS_VERSION) < 0;
 		if (c != 'j') {
-			return fail("wrong use; 'nvofsctl --help' shows how");
+			return wrong_use("wrong use; 'nvofsctl --help' shows how");
 		}
 		json = true;
 	}
 	for (size_t i = 0; argc - optind == 2 && i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(argv[optind], commands[i].name))
 			return run(&commands[i], argv[optind + 1], json);
-	return fail("wrong use; 'nvofsctl --help' shows how");
+	return wrong_use("wrong use; 'nvofsctl --help' shows how");
 }
