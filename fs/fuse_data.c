@@ -56,6 +56,7 @@ static void done_open(struct op *op, int status)
 		return;
 	}
 	fill_info(q, &fi);
+	fuse_writers_opened(&q->fw->front->writers, ino, q->open_flags);
 	/* On failure the kernel did not get it (the caller was interrupted) and will not release it. */
 	if (fuse_reply_open(q->req, &fi))
 		freq_give_back_open(q, ino);
@@ -84,6 +85,7 @@ static void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 	if (!q)
 		return;
+	fuse_writers_closed(&q->fw->front->writers, ino, fi->flags);
 	q->op->ino = ino;
 	freq_start(q, fs_release, freq_done_status);
 }
@@ -104,6 +106,7 @@ static void done_create_open(struct op *op, int status)
 		return;
 	}
 	fill_info(q, &fi);
+	fuse_writers_opened(&f->writers, e.ino, q->open_flags);
 	if (fuse_reply_create(q->req, &e, &fi)) {
 		fs_forget(f->fs, e.ino, 1);
 		freq_give_back_open(q, e.ino);
@@ -281,7 +284,7 @@ static void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
 	q->op->ino = ino;
 	q->op->off = (uint64_t)off;
 	q->op->flags = (uint32_t)whence;
-	freq_start(q, fs_lseek, done_lseek);
+	fuse_writers_flush_then(q, fs_lseek, done_lseek);
 }
 
 void fuse_data_ops(struct fuse_lowlevel_ops *ops)

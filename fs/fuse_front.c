@@ -204,6 +204,7 @@ int fuse_front_mount(struct fuse_front **front, const struct fuse_front_conf *co
 	f->nworkers = fs_nworkers(conf->fs);
 	f->max_write = choose_max_write(conf->arena_bytes);
 	atomic_init(&f->draining, f->nworkers);
+	fuse_writers_init(&f->writers);
 	said[0] = 0;
 	capturing = true;
 	fuse_set_log_func(on_log);
@@ -278,5 +279,6 @@ void fuse_front_free(struct fuse_front *f)
 			fuse_session_unmount(f->session);
 		fuse_session_destroy(f->session);
 	}
+	fuse_writers_exit(&f->writers);
 	free(f);
 }

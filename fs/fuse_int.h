@@ -41,7 +41,18 @@ struct freq {                      /* a request of the kernel that is being work
 	struct stat attr;          /* create: the new file, while it is being opened */
 	int open_flags;
 	bool creating;             /* several operations, the first of which changed something */
+	int (*run)(struct op *);   /* what is to be started once letter is delivered, and thread has ended */
+	struct letter letter;
+	pthread_t thread;
 	char name[NAME_BYTES + 1], name2[NAME_BYTES + 1];
+};
+
+struct writer;
+#define FUSE_WRITER_BUCKETS 256u
+struct fuse_writers {              /* inodes that are open for writing (fuse_writers.c) */
+	pthread_mutex_t lock;
+	struct writer *buckets[FUSE_WRITER_BUCKETS];
+	bool unknown;              /* memory for one was missing */
 };
 
 struct fuse_rx_letter {            /* a request that has to wait, with its bytes behind it */
@@ -91,6 +102,7 @@ struct fuse_front {
 	uint64_t init_unique;      /* of the INIT request being answered, else 0 */
 	uint64_t init_flags;       /* what the kernel offers, flags2 in the upper half */
 	bool direct_mmap;          /* the kernel can map files that are open for direct I/O */
+	struct fuse_writers writers;
 	_Atomic bool usable, ending, near_full;
 	_Atomic unsigned draining; /* workers with requests left, once ending */
 };
@@ -135,6 +147,15 @@ void freq_done_entry(struct op *, int status);
 
 /* fuse_dir.c: what readdir collected is given back, look-ups included. */
 void fuse_dir_abandon(struct freq *);
+
+/* ---- fuse_writers.c ---- */
+void fuse_writers_init(struct fuse_writers *);
+void fuse_writers_exit(struct fuse_writers *);
+/* flags: those of open(2). Before the reply to an open, after the request to release. */
+void fuse_writers_opened(struct fuse_writers *, uint64_t ino, int flags);
+void fuse_writers_closed(struct fuse_writers *, uint64_t ino, int flags);
+/* freq_start, after the kernel has written what it holds of q->op->ino. */
+void fuse_writers_flush_then(struct freq *, int (*run)(struct op *), void (*finish)(struct op *, int status));
 
 /* ---- tables of handlers, filled in by their files ---- */
 struct fuse_lowlevel_ops;

@@ -58,6 +58,7 @@ void freq_give_back_open(struct freq *q, uint64_t ino)
 {
 	struct op *op = freq_next_op(q);
 
+	fuse_writers_closed(&q->fw->front->writers, ino, q->open_flags);
 	op->ino = ino;
 	q->req = NULL;
 	freq_start(q, fs_release, NULL);
@@ -76,6 +77,7 @@ static void finish_abandoned(struct freq *q, int status)
 		freq_end(q);
 		return;
 	}
+	fuse_writers_opened(&q->fw->front->writers, op->ino, q->open_flags);
 	freq_give_back_open(q, op->ino);
 }
 
@@ -103,7 +105,7 @@ void freq_interrupts(struct fuse_worker *fw)
 	for (unsigned i = 0; i < WORKER_OPS; i++) {
 		struct freq *q = &fw->reqs[i];
 
-		if (!q->op || !q->req || q->creating || !changes_nothing(q) || !fuse_req_interrupted(q->req))
+		if (!q->op || !q->op->run || !q->req || q->creating || !changes_nothing(q) || !fuse_req_interrupted(q->req))
 			continue;
 		fuse_reply_err(q->req, EINTR);
 		q->req = NULL;
