@@ -82,7 +82,7 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
 for program in nvofs nvofs-target mkfs.nvofs fsck.nvofs nvofsctl; do
-	[ -x "$tools/$program" ] || skip "$tools/$program is not built"
+	[ -x "$tools/$program" ] || fail "$tools/$program is not built"
 done
 [ -c /dev/fuse ] && [ -w /dev/fuse ] || skip "no /dev/fuse here"
 
@@ -216,5 +216,5 @@ copy_some() { # FROM TO MB
 	mkdir "$2"
 	(cd "$1" && find . -xdev \( -type f -size -16M -readable -o -type l \) -printf '%s %p\n' 2>/dev/null |
 		awk -v max=$(($3 << 20)) '(used += $1 + 2048) <= max { sub(/^[0-9]+ /, ""); print }' |
-		tar --verbatim-files-from -T - --no-recursion -cf - 2>/dev/null) | tar -C "$2" -xpf -
+		tar --no-recursion -cf - --verbatim-files-from -T -) | tar -C "$2" -xpf -
 }
