@@ -36,6 +36,9 @@ static void sparse(void)
 	file_fill(fd, 1048576 + 17, 70000, 3);
 	CHECK(fsync(fd) == 0);
 	CHECK(fstat(fd, &st) == 0 && st.st_size == 10000000001ll + 12345);
+	close(fd); /* FUSE with write-back asks for the blocks again only then */
+	fd = file_open("f", O_RDONLY);
+	CHECK(fstat(fd, &st) == 0 && st.st_size == 10000000001ll + 12345);
 	CHECK(st.st_blocks * 512 < 1024 * 1024 && st.st_blocks > 0);
 	CHECK(file_has(fd, 10000000001ull, 12345, 1) && file_has(fd, 4095, 2, 2) && file_has(fd, 1048576 + 17, 70000, 3));
 	CHECK(all_zero(fd, 8192, 65536) && all_zero(fd, 5000000000ll, 65536));
