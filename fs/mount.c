@@ -112,19 +112,28 @@ static void reaped(struct op *op, int status)
 	op_free(op);
 }
 
+static bool may_reap(struct fs *fs)
+{
+	return !fs->reaping && clock_now() >= fs->reap_retry && atomic_load(&fs->writable) && fs_reap_pending(fs);
+}
+
+/* Steps that wait for nothing follow each other, so that a removed tree's space is back in seconds; bounded, because this
+ * worker has requests to serve. */
 static void start_reaping(struct fs *fs)
 {
+	uint64_t end = clock_now() + NS_PER_MS;
+	unsigned steps = 64;
 	struct op *op;
 
-	if (fs->reaping || clock_now() < fs->reap_retry || !atomic_load(&fs->writable) || !fs_reap_pending(fs))
-		return;
-	op = op_new(&fs->workers[0]);
-	if (!op)
-		return;
-	fs->reaping = true;
-	op->run = fs_reap;
-	op->finish = reaped;
-	op_start(op);
+	while (may_reap(fs) && steps-- && clock_now() <= end) {
+		op = op_new(&fs->workers[0]);
+		if (!op)
+			return;
+		fs->reaping = true;
+		op->run = fs_reap;
+		op->finish = reaped;
+		op_start(op);
+	}
 }
 
 static void wake_frozen(struct fs *fs)
@@ -173,7 +182,7 @@ uint64_t fs_tick(struct fs *fs)
 		journal_commit(&fs->workers[0]);
 	}
 	start_reaping(fs);
-	if (fs->reaping || checkpoint_running(fs))
+	if (fs->reaping || may_reap(fs) || checkpoint_running(fs))
 		next = MIN(next, 2 * NS_PER_MS);
 	next = MIN(next, release(fs));
 	return MIN(next, fs->last_commit + fs->conf.commit_ms * NS_PER_MS - now + 1);
