@@ -5,18 +5,23 @@
 
 #include "tests/sim/model.h"
 
+/* After one operation; or after several that ran at once on different inodes: then each of these may have happened or
+ * not. */
+struct hstate {
+	struct model m;
+	bool parallel;
+};
+
 struct history {
-	struct model *states;  /* oldest first */
+	struct hstate *states; /* oldest first */
 	size_t n, cap;
 };
 
 void history_init(struct history *, const struct model *now);
 void history_exit(struct history *);
 /* One operation later; synced: what was before cannot come back. */
-void history_add(struct history *, const struct model *now, bool synced);
-/* It is the state at index: neither an older nor a newer one. */
-void history_keep(struct history *, size_t index);
-/* Index of the state that now is, newest first; -1 after a report on stderr: none of them. */
-int64_t history_match(struct history *, struct model *now);
+void history_add(struct history *, const struct model *now, bool parallel, bool synced);
+/* Index of the state that now is (or lies right before), newest first; -1 after a report on stderr: none of them. */
+int64_t history_match(const struct history *, struct model *now);
 
 #endif

@@ -391,6 +391,29 @@ bool model_equal(const struct model *a, const struct model *b, char *why, size_t
 	}
 }
 
+static bool node_same(const struct mnode *n, const struct mnode *other)
+{
+	char why[256];
+
+	return other && other->nlink && node_equal(n, other, why, sizeof(why));
+}
+
+bool model_between(const struct model *m, const struct model *a, const struct model *b)
+{
+	size_t linked = 0, linked_a = 0;
+
+	for (size_t i = 0; i < m->n; i++) {
+		const struct mnode *n = m->nodes[i];
+
+		linked += n->nlink > 0;
+		if (n->nlink && !node_same(n, model_get(a, n->ino)) && !node_same(n, model_get(b, n->ino)))
+			return false;
+	}
+	for (size_t i = 0; i < a->n; i++)
+		linked_a += a->nodes[i]->nlink > 0;
+	return linked == linked_a;
+}
+
 void model_print(const struct model *m)
 {
 	for (size_t i = 0; i < m->n; i++) {

@@ -64,6 +64,8 @@ void model_copy(struct model *to, const struct model *from);
 uint64_t model_hash(struct model *);
 /* true if all linked inodes are equal; else why says what differs first. */
 bool model_equal(const struct model *, const struct model *, char *why, size_t why_len);
+/* true if every linked inode of m is as in a or as in b. */
+bool model_between(const struct model *m, const struct model *a, const struct model *b);
 void model_print(const struct model *);
 
 const struct mnode *model_get(const struct model *, uint64_t ino); /* NULL if there is none */

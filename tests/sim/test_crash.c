@@ -30,7 +30,8 @@ struct crash {
 	uint64_t seed;
 	struct world w;
 	struct rng rng;
-	struct model *after;       /* after[i]: the model after operation i; after[0]: before the first */
+	struct hstate *after;      /* after[i]: the model after operation i; after[0]: before the first */
+	struct model found;        /* what was mounted */
 	uint64_t n;                /* operations */
 	uint64_t synced, begun;    /* at the event that is looked at */
 	uint64_t states, matched;
@@ -63,7 +64,7 @@ static int64_t match(struct crash *c, struct model *now)
 	int64_t r = history_match(&may, now);
 
 	for (uint64_t i = 0; r < 0 && i <= c->n; i++)
-		if (model_hash(&c->after[i]) == model_hash(now))
+		if (model_hash(&c->after[i].m) == model_hash(now))
 			fprintf(stderr, "it is the state after operation %" PRIu64 "\n", i);
 	return r < 0 ? r : r + (int64_t)c->synced;
 }
@@ -71,22 +72,21 @@ static int64_t match(struct crash *c, struct model *now)
 /* Mounts and says which operation was the last one. */
 static int64_t look(struct crash *c)
 {
-	struct model now;
 	int64_t r;
 
 	if (sim_mount(c->w.s))
 		return failed(c, "cannot be mounted");
-	r = sim_load(c->w.s, &now);
+	model_exit(&c->found);
+	r = sim_load(c->w.s, &c->found);
 	if (r == 0)
-		r = match(c, &now);
+		r = match(c, &c->found);
 	else
 		failed(c, "cannot be read");
-	model_exit(&now);
 	return r;
 }
 
 /* What was found once is there for good: through recovery, cut again anywhere in it, and a clean unmount. */
-static int again(struct crash *c, uint64_t last)
+static int again(struct crash *c)
 {
 	struct sim *s = c->w.s;
 	struct model now;
@@ -107,7 +107,7 @@ static int again(struct crash *c, uint64_t last)
 		return failed(c, "the checker is not content");
 	if (sim_mount(s) || sim_load(s, &now))
 		return failed(c, "cannot be mounted and read");
-	r = model_equal(&now, &c->after[last], why, sizeof(why)) ? 0 : failed(c, why);
+	r = model_equal(&now, &c->found, why, sizeof(why)) ? 0 : failed(c, why);
 	model_exit(&now);
 	return r;
 }
@@ -128,7 +128,7 @@ static int verify(struct crash *c)
 		r = failed(c, "no operation left this state");
 	c->matched += last == (int64_t)c->begun;
 	if (r == 0 && rng_one_in(&c->rng, 4))
-		r = again(c, (uint64_t)last);
+		r = again(c);
 	if (s->fs)
 		sim_crash(s, FATE_NEVER);
 	sim_dev_drop_orphans(s->dev);
@@ -205,11 +205,12 @@ static int record(struct crash *c)
 		r = -1;
 	media_push(sim_dev_media(c->w.s->dev));
 	sim_dev_record(c->w.s->dev, true);
-	model_copy(&c->after[0], &c->w.m);
+	model_copy(&c->after[0].m, &c->w.m);
 	for (c->n = 0; r == 0 && c->n < c->o->ops; c->n++) {
 		sim_dev_mark(c->w.s->dev, MARK_BEGUN, c->n + 1);
 		r = world_step(&c->w);
-		model_copy(&c->after[c->n + 1], &c->w.m);
+		model_copy(&c->after[c->n + 1].m, &c->w.m);
+		c->after[c->n + 1].parallel = c->w.parallel;
 		if (c->w.synced)
 			sim_dev_mark(c->w.s->dev, MARK_SYNCED, c->n + 1);
 	}
@@ -263,8 +264,9 @@ static int run(uint64_t seed, const struct options *o, uint64_t deadline, uint64
 		fprintf(stderr, "FAILED: test_crash --seed %" PRIu64 " --ops %" PRIu64 " --cuts %" PRIu64 " --workloads 1\n", seed,
 			o->ops, o->cuts);
 	for (uint64_t i = 0; i <= o->ops; i++)
-		model_exit(&c.after[i]);
+		model_exit(&c.after[i].m);
 	free(c.after);
+	model_exit(&c.found);
 	world_exit(&c.w);
 	return r;
 }

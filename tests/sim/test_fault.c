@@ -55,8 +55,8 @@ static int mode_loss(struct world *w)
 	return r ? r : world_remount(w);
 }
 
-/* Takes over what is there after a crash. *at: the state of the history that it is. */
-static int take_over(struct world *w, struct history *h, size_t *at)
+/* Takes over what is there after a crash. */
+static int take_over(struct world *w, const struct history *h)
 {
 	struct model now;
 	int64_t i;
@@ -68,7 +68,6 @@ static int take_over(struct world *w, struct history *h, size_t *at)
 	if (i >= 0) {
 		model_exit(&w->m);
 		model_copy(&w->m, &now);
-		*at = (size_t)i;
 	}
 	model_exit(&now);
 	return i >= 0 ? 0 : -1;
@@ -82,14 +81,14 @@ static bool claimed(struct world *w)
 	return info.claimed;
 }
 
-static int kill_and_restart(struct world *w, struct history *h, size_t *at)
+static int kill_and_restart(struct world *w, const struct history *h)
 {
 	sim_crash(w->s, (enum sim_fate)rng_below(&w->rng, 4));
 	if (rng_one_in(&w->rng, 3)) {
 		sim_dev_drop_orphans(w->s->dev);
 		media_cut(sim_dev_media(w->s->dev), (enum media_keep)rng_below(&w->rng, KEEP_CHOICES), &w->rng);
 	}
-	return take_over(w, h, at);
+	return take_over(w, h);
 }
 
 /* The daemon is killed again and again, and what it had sent may still be executed while the next one runs. Until that one
@@ -97,24 +96,28 @@ static int kill_and_restart(struct world *w, struct history *h, size_t *at)
 static int mode_kill(struct world *w)
 {
 	struct history h;
+	struct model taken;
 	bool waiting = false;
-	size_t at = 0;
 	int r = 0;
 
 	history_init(&h, &w->m);
+	model_init_empty(&taken);
 	for (uint64_t i = 0; r == 0 && i < steps; i++) {
 		r = world_step(w);
 		if (waiting && claimed(w)) { /* from here on it is what it was then */
-			history_keep(&h, at);
+			history_add(&h, &taken, false, true);
 			waiting = false;
 		}
 		if (!waiting)
-			history_add(&h, &w->m, w->synced);
+			history_add(&h, &w->m, w->parallel, w->synced);
 		if (r == 0 && rng_one_in(&w->rng, 15)) {
-			r = kill_and_restart(w, &h, &at);
+			r = kill_and_restart(w, &h);
 			waiting = true;
+			model_exit(&taken);
+			model_copy(&taken, &w->m);
 		}
 	}
+	model_exit(&taken);
 	history_exit(&h);
 	return r ? r : world_remount(w);
 }
@@ -142,7 +145,6 @@ static int mode_error(struct world *w)
 {
 	struct history h;
 	struct fs_info info = {0};
-	size_t at = 0;
 	int r = 0;
 
 	history_init(&h, &w->m);
@@ -150,7 +152,7 @@ static int mode_error(struct world *w)
 	some_errors(w, rng_one_in(&w->rng, 2) ? NVME_STATUS_DNR : 0);
 	for (uint64_t i = 0; r == 0 && i < steps && !info.frozen; i++) {
 		r = world_step(w);
-		history_add(&h, &w->m, w->synced);
+		history_add(&h, &w->m, w->parallel, w->synced);
 		fs_info(w->s->fs, &info);
 	}
 	sim_dev_no_faults(w->s->dev);
@@ -158,7 +160,7 @@ static int mode_error(struct world *w)
 		r = world_compare(w);
 	if (r == 0) {
 		sim_crash(w->s, FATE_ANY);
-		r = take_over(w, &h, &at);
+		r = take_over(w, &h);
 	}
 	history_exit(&h);
 	w->tolerant = false;

@@ -550,13 +550,106 @@ static int do_lookup(struct world *w)
 	return judge(w, r, ino ? 0 : -ENOENT);
 }
 
+/* ---- several at once ---- */
+
+#define PARALLEL 4u
+
+struct parallel {
+	struct sim_call call;
+	uint64_t ino, off;
+	uint32_t len;
+	enum { P_WRITE, P_TRUNCATE, P_FSYNC } what;
+	uint8_t *data;
+};
+
+static void parallel_prepare(struct world *w, struct parallel *p)
+{
+	p->what = rng_one_in(&w->rng, 5) ? P_FSYNC : rng_one_in(&w->rng, 4) ? P_TRUNCATE : P_WRITE;
+	p->off = some_size(w, w->max_size);
+	p->len = (uint32_t)some_size(w, w->max_size < 300000 ? w->max_size : 300000) + 1;
+	if (p->what == P_WRITE) {
+		w->steps += 1ull << 31; /* bytes of its own */
+		fill(w, p->len);
+		w->steps -= 1ull << 31;
+		p->data = malloc(p->len);
+		assert(p->data);
+		memcpy(p->data, w->buf, p->len);
+		if (sim_write_prepare(w->s, &p->call, p->ino, p->off, p->data, p->len))
+			abort();
+		return;
+	}
+	sim_call_init(w->s, &p->call, p->what == P_FSYNC ? fs_fsync : fs_setattr);
+	p->call.op->ino = p->ino;
+	p->call.op->valid = SET_SIZE;
+	p->call.op->off = p->off;
+}
+
+static int parallel_judge(struct world *w, struct parallel *p)
+{
+	int r = sim_finish(w->s, &p->call);
+	uint64_t n = p->call.op->result;
+
+	sim_end(w->s, &p->call);
+	if (r)
+		return judge(w, r, 0);
+	if (p->what == P_FSYNC)
+		return 0;
+	if (p->what == P_WRITE && n != p->len && !(w->full && n > 0))
+		return wrong(w, "%" PRIu64 " of %u bytes written to %" PRIu64, n, p->len, p->ino);
+	if (p->what == P_WRITE)
+		model_write(&w->m, p->ino, p->off, p->data, (uint32_t)n);
+	else
+		model_truncate(&w->m, p->ino, p->off);
+	w->changed = true;
+	return 0;
+}
+
+static int do_parallel(struct world *w)
+{
+	struct parallel all[PARALLEL] = {0};
+	unsigned n = 0;
+	int r = 0;
+
+	if (w->no_parallel)
+		return 0;
+	for (unsigned tries = 0; tries < 2 * PARALLEL && n < PARALLEL; tries++) {
+		uint64_t ino = some_inode(w, S_IFREG);
+		bool taken = !ino;
+
+		for (unsigned i = 0; i < n; i++)
+			taken |= all[i].ino == ino;
+		if (!taken)
+			all[n++].ino = ino;
+	}
+	for (unsigned i = 0; i < n; i++)
+		parallel_prepare(w, &all[i]);
+	WHAT("%u at once:%s", n, "");
+	for (unsigned i = 0; i < n; i++) {
+		if (w->trace)
+			fprintf(stderr, "   %s %" PRIu64 " at %" PRIu64 " for %u\n",
+				all[i].what == P_FSYNC ? "fsync" : all[i].what == P_WRITE ? "write" : "truncate", all[i].ino,
+				all[i].off, all[i].len);
+		sim_start(w->s, &all[i].call);
+		for (uint64_t k = rng_below(&w->rng, 4); k > 0; k--)
+			if (!sim_step(w->s) && rng_one_in(&w->rng, 2))
+				sim_pass(w->s);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		if (parallel_judge(w, &all[i]))
+			r = -1;
+		free(all[i].data);
+	}
+	w->parallel = true;
+	return r;
+}
+
 static const struct {
 	int (*run)(struct world *);
 	unsigned weight;
 } operations[] = {
 	{do_make, 14}, {do_link, 4},      {do_remove, 9},  {do_rename, 8}, {do_write, 22}, {do_read, 8},  {do_truncate, 8},
 	{do_xattr, 6}, {do_setattr, 5},   {do_open, 6},    {do_seek, 2},   {do_sync, 5},   {do_pass, 1},  {do_lookup, 4},
-	{do_fallocate, 3},
+	{do_fallocate, 3}, {do_parallel, 10},
 };
 
 int world_step(struct world *w)
@@ -565,7 +658,7 @@ int world_step(struct world *w)
 	unsigned total = 0, pick;
 
 	w->steps++;
-	w->synced = w->changed = false;
+	w->synced = w->changed = w->parallel = false;
 	strcpy(w->what, "nothing");
 	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
 		total += operations[i].weight;

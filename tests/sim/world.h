@@ -26,6 +26,8 @@ struct world {
 	bool no_sync;              /* no fsync, no checkpoints by themselves */
 	bool synced;               /* the last step made everything before it durable */
 	bool changed;              /* the last step changed something */
+	bool parallel;             /* the last step was several operations at once, each on an inode of its own */
+	bool no_parallel;
 	bool trace;
 	uint64_t errors;           /* tolerated */
 	uint64_t open[WORLD_OPEN]; /* inodes; 0: free */
