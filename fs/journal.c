@@ -151,14 +151,19 @@ int journal_ready(struct op *op)
 	return ready ? 0 : -E_PARKED;
 }
 
-void journal_append(struct fs *fs, const void *txn, uint32_t len)
+static void pump(struct journal *, struct worker *);
+
+void journal_append(struct worker *w, const void *txn, uint32_t len)
 {
+	struct fs *fs = w->fs;
 	struct journal *j = fs->journal;
-	bool half;
+	bool half, full = false;
 
 	pthread_mutex_lock(&j->mutex);
-	if (j->open && j->open->len + len > RECORD_MAX)
+	if (j->open && j->open->len + len > RECORD_MAX) {
 		close_record(j);
+		full = true;
+	}
 	if (!j->open)
 		open_record(j);
 	memcpy((uint8_t *)j->open->run->mem + j->open->len, txn, len);
@@ -166,6 +171,8 @@ void journal_append(struct fs *fs, const void *txn, uint32_t len)
 	j->open->count++;
 	half = (j->head - j->tail) * 2 > j->len;
 	pthread_mutex_unlock(&j->mutex);
+	if (full) /* on its way at once: its room is needed for the next */
+		pump(j, w);
 	if (half)
 		checkpoint_request(fs);
 }
@@ -201,8 +208,6 @@ void journal_release(struct fs *fs, const struct journal_cut *cut, uint64_t gen)
 }
 
 /* ---- writing ---- */
-
-static void pump(struct journal *, struct worker *);
 
 static void record_done(struct io *io, int status)
 {

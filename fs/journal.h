@@ -29,8 +29,8 @@ void journal_restart(struct fs *, uint64_t pos, uint64_t seq, uint32_t prev_crc)
 
 /* Exclusive fs lock: is there room for one more transaction? Else parks op. */
 int journal_ready(struct op *);
-/* Exclusive fs lock, journal_ready: bytes of one whole transaction. */
-void journal_append(struct fs *, const void *txn, uint32_t len);
+/* Exclusive fs lock, journal_ready: bytes of one whole transaction. Submits on w's lane when a record is full. */
+void journal_append(struct worker *w, const void *txn, uint32_t len);
 /* Exclusive fs lock: closes the open record; what a checkpoint made now contains. */
 void journal_cut(struct fs *, struct journal_cut *);
 /* The checkpoint with that cut is durable as generation gen. */

@@ -242,7 +242,7 @@ void txn_commit(struct op *op)
 
 	memcpy(t->bytes, &h, sizeof(h));
 	finish(fs);
-	journal_append(fs, t->bytes, t->len);
+	journal_append(op->worker, t->bytes, t->len);
 	pressure_check(op->worker, false);
 }
 
