@@ -15,6 +15,7 @@
 #ifndef NVOFS_TRANSPORT_TCP_H
 #define NVOFS_TRANSPORT_TCP_H
 
+#include <sys/types.h>
 #include "base/num.h"
 #include "transport/tcp_pdu.h"
 #include "transport/wire.h"
@@ -27,6 +28,11 @@
 #define TCP_RESPONDED 1u
 #define TCP_LARGE 2u              /* counted in tcp_conn.large */
 #define TCP_INCAPSULE 4u
+#define TCP_GUESSABLE 8u          /* on the list of small reads */
+
+#define TCP_GUESSES 7u            /* reads whose data one system call may bring */
+#define TCP_FRAME_MAX 64u         /* bytes between the data of two reads: digest, response, header */
+#define TCP_NO_CID 0xffffu
 
 enum tcp_tx_kind { TX_IDLE, TX_CAPSULE, TX_DATA };
 
@@ -39,6 +45,7 @@ struct tcp_tx {
 	uint32_t head_len, data_off, data_len;
 	uint32_t sent;            /* bytes of head, data and tail that the kernel has */
 	uint32_t r2t_left;        /* granted and not in this PDU */
+	uint16_t older, younger;  /* small reads in the order in which they were sent; TCP_NO_CID ends */
 };
 
 enum tcp_rx_state { RX_HEADER, RX_PAD, RX_DATA, RX_DIGEST };
@@ -65,6 +72,12 @@ struct tcp_conn {
 	uint32_t rx_pos, rx_end;  /* unread bytes of the staging */
 	unsigned large;           /* reads above TCP_SMALL outstanding */
 	uint8_t *staging;
+
+	unsigned outstanding, small; /* commands; those on the list of small reads */
+	uint16_t oldest, youngest;
+	bool responds;            /* the controller sends a response after the data */
+	unsigned guess_pause, guess_penalty; /* receives without guessing; how many after the next wrong guess */
+	uint8_t frames[TCP_GUESSES + 1][TCP_FRAME_MAX];
 };
 
 static inline struct tcp_conn *tcp_conn(const struct wire *w) { return container_of(w, struct tcp_conn, wire); }
@@ -82,5 +95,18 @@ void tcp_finish(struct tcp_conn *, struct slot *);
 
 /* tcp_recv.c */
 int tcp_poll(struct wire *, struct slot **done, unsigned max);
+/* One step on the bytes in the staging; touches a slot's memory in RX_DATA only. 0: go on, -EAGAIN: more bytes are
+ * needed, else dead. */
+int tcp_parse_step(struct tcp_conn *);
+int tcp_parse(struct tcp_conn *); /* all of them; 0 or dead */
+/* n more bytes of payload are in the memory of the slot that is being received. */
+void tcp_data_arrived(struct tcp_conn *, uint32_t n);
+
+/* tcp_guess.c: receiving small reads straight into their memory before their headers were seen */
+void tcp_guess_sent(struct tcp_conn *, struct slot *);
+void tcp_guess_finished(struct tcp_conn *, struct slot *);
+bool tcp_guess_possible(struct tcp_conn *);
+/* As fill() in tcp_recv.c: bytes received, 0, or dead; parses what came. */
+ssize_t tcp_guess_fill(struct tcp_conn *, bool *full);
 
 #endif

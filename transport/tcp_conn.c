@@ -211,6 +211,7 @@ static struct tcp_conn *tcp_new(struct lane_stats *stats, uint16_t qid, uint16_t
 	*w = (struct tcp_conn){ .wire.ops = &wire_tcp, .fd = -1, .qid = qid, .nslots = (uint16_t)(sqsize + 1),
 				.stats = stats };
 	w->expect = (struct tcp_pdu_limits){ .dir = TCP_PDU_TO_HOST, .max_data = UINT32_MAX };
+	w->oldest = w->youngest = TCP_NO_CID;
 	w->done_tail = &w->done;
 	w->txq_tail = &w->txq;
 	w->slots = calloc(w->nslots, sizeof(struct slot *));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NVMe/TCP, receiving. A header is read into the staging and checked, then the payload is received straight into the
  * slot's memory with the staging behind it in the same call. While large reads are out, the staging is asked for no more
- * than the headers that must come next, so nothing of their payload lands there; with small reads alone it is asked for
- * all it holds: copying a few KiB is cheaper than a system call, and is counted.
+ * than the headers that must come next, so nothing of their payload lands there; else it is asked for all it holds:
+ * copying a few KiB is cheaper than a system call, and is counted. Small reads alone: see tcp_guess.c.
  *
  *   HEADER --C2HData--> PAD --> DATA --> DIGEST --> HEADER */
 #include <errno.h>
@@ -34,8 +34,11 @@ static struct slot *slot_of(struct tcp_conn *w, le16 cid)
 void tcp_finish(struct tcp_conn *w, struct slot *s)
 {
 	w->slots[get16(s->sqe.cid)] = NULL;
+	w->outstanding--;
 	if (s->flags & TCP_LARGE)
 		w->large--;
+	if (s->flags & TCP_GUESSABLE)
+		tcp_guess_finished(w, s);
 	s->next = NULL;
 	*w->done_tail = s;
 	w->done_tail = &s->next;
@@ -98,14 +101,15 @@ static void end_of_data(struct tcp_conn *w)
 
 	w->rx_slot = NULL;
 	w->rx_state = RX_HEADER;
+	if (w->rx_pdu.flags & TCP_PDU_F_LAST)
+		w->responds = !(w->rx_pdu.flags & TCP_PDU_F_SUCCESS);
 	if (!(w->rx_pdu.flags & TCP_PDU_F_SUCCESS))
 		return;
 	s->cqe = (struct cqe_wire){ .cid = s->sqe.cid };
 	tcp_finish(w, s);
 }
 
-/* n more bytes of payload are in the slot's memory. */
-static void data_arrived(struct tcp_conn *w, uint32_t n)
+void tcp_data_arrived(struct tcp_conn *w, uint32_t n)
 {
 	struct slot *s = w->rx_slot;
 
@@ -132,7 +136,7 @@ static void copy_data(struct tcp_conn *w, const uint8_t *from, uint32_t n)
 		atomic_store_explicit(&w->stats->copied_read,
 				      atomic_load_explicit(&w->stats->copied_read, memory_order_relaxed) + n,
 				      memory_order_relaxed);
-	data_arrived(w, n);
+	tcp_data_arrived(w, n);
 }
 
 /* Only this command suffers: it completes with an error of its own and is tried again. */
@@ -185,8 +189,7 @@ static int parse_header(struct tcp_conn *w)
 	return got_header(w, bytes);
 }
 
-/* One step on the bytes in the staging. 0: go on, -EAGAIN: more bytes are needed, else dead. */
-static int parse_step(struct tcp_conn *w)
+int tcp_parse_step(struct tcp_conn *w)
 {
 	const uint8_t *bytes = w->staging + w->rx_pos;
 	uint32_t n = MIN(w->rx_end - w->rx_pos, w->rx_left);
@@ -217,26 +220,26 @@ static int parse_step(struct tcp_conn *w)
 	return -E_BAD_PDU;
 }
 
-static int parse(struct tcp_conn *w)
+int tcp_parse(struct tcp_conn *w)
 {
 	int r;
 
 	do
-		r = parse_step(w);
+		r = tcp_parse_step(w);
 	while (!r);
 	return r == -EAGAIN ? 0 : r;
 }
 
-/* Bytes to ask the staging for. With large reads out: what is left of the header, or the digest, the response if one must
+/* Bytes to ask the staging for. With large reads out (or, of a header, when the data behind it will be guessed): what is left of the header, or the digest, the response if one must
  * follow, and the next header, all of which come before any further payload. */
 static uint32_t staging_wanted(const struct tcp_conn *w)
 {
 	uint32_t header = PDU_HEADER + (w->conf.hdgst ? TCP_PDU_DIGEST_LEN : 0), want, have = w->rx_end - w->rx_pos;
 
+	if (w->rx_state == RX_HEADER && (w->large || (w->small && w->small == w->outstanding && !w->guess_pause)))
+		return header - have;
 	if (!w->large)
 		return TCP_STAGING - w->rx_end;
-	if (w->rx_state == RX_HEADER)
-		return header - have;
 	want = w->rx_pdu.ddgst ? TCP_PDU_DIGEST_LEN : 0;
 	want += header;
 	if ((w->rx_pdu.flags & (TCP_PDU_F_LAST | TCP_PDU_F_SUCCESS)) == TCP_PDU_F_LAST)
@@ -277,7 +280,7 @@ static ssize_t fill(struct tcp_conn *w, bool *full)
 		return n < 0 && errno == EAGAIN ? 0 : -E_LOST;
 	*full = (size_t)n == (size_t)direct + want;
 	if (direct)
-		data_arrived(w, (uint32_t)MIN((size_t)n, (size_t)direct));
+		tcp_data_arrived(w, (uint32_t)MIN((size_t)n, (size_t)direct));
 	if ((size_t)n > direct)
 		w->rx_end += (uint32_t)((size_t)n - direct);
 	return n;
@@ -288,8 +291,8 @@ static int receive(struct tcp_conn *w)
 {
 	for (unsigned i = 0; i < 16; i++) {
 		bool full = false;
-		ssize_t n = fill(w, &full);
-		int r = n > 0 ? parse(w) : (int)n;
+		ssize_t n = tcp_guess_possible(w) ? tcp_guess_fill(w, &full) : fill(w, &full);
+		int r = n > 0 ? tcp_parse(w) : (int)n;
 
 		if (r < 0)
 			return r;

@@ -74,9 +74,12 @@ static void start_capsule(struct tcp_conn *w, struct slot *s)
 	tx->r2t_left = 0;
 	tx->head_len = tcp_pdu_build_cmd(&tx->pdu, &w->conf, &s->sqe, inside);
 	attach_data(w, s, tx, 0, inside);
+	w->outstanding++;
 	if (s->dir == SLOT_TO_HOST && s->len > TCP_SMALL) {
 		s->flags |= TCP_LARGE;
 		w->large++;
+	} else if (s->dir == SLOT_TO_HOST && s->len) {
+		tcp_guess_sent(w, s);
 	}
 	enqueue(w, s);
 }

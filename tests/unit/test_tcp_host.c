@@ -5,6 +5,7 @@
 #include <check.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@
 #include "transport/wire.h"
 
 #define LEN 65536u
-#define SLOTS 4
+#define SLOTS 16
 
 typedef void (*script_fn)(void);
 
@@ -78,6 +79,7 @@ static uint32_t get_command(struct sqe_wire *sqe, void *data)
 	uint32_t len;
 	uint8_t digest[4];
 
+	memset(sqe, 0, sizeof(*sqe));
 	if (!get(&cmd, sizeof(cmd)) || (peer.hdgst && !get(digest, 4)))
 		return 0;
 	len = get32(cmd.ch.plen) - (uint32_t)sizeof(cmd) - (peer.hdgst ? 4 : 0);
@@ -133,7 +135,10 @@ static uint32_t get_data(uint8_t *data, bool *last)
 
 static void *peer_main(void *arg)
 {
+	int one = 1;
+
 	peer.fd = accept(peer.listener, NULL, NULL);
+	setsockopt(peer.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (peer.fd >= 0 && shake_hands())
 		peer.script();
 	if (peer.fd >= 0) {
@@ -315,9 +320,7 @@ static void script_dribble(void)
 	union tcp_pdu_wire pdu;
 	struct cqe_wire cqe = { 0 };
 	size_t at = 0;
-	int one = 1;
 
-	setsockopt(peer.fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &one, sizeof(one));
 	get_command(&sqe, NULL);
 	at = tcp_pdu_build_c2h_data(&pdu, &peer.conf, get16(sqe.cid), 0, 512, TCP_PDU_F_LAST);
 	memcpy(bytes, &pdu, at);
@@ -438,6 +441,189 @@ START_TEST(a_bad_data_digest_fails_its_command_only)
 	send_one(command(0, SLOT_TO_HOST, 8192));
 	expect_done(&slots[0]);
 	finish();
+}
+END_TEST
+
+/* ---- any order, any shape, any pieces ---- */
+
+#define ROUNDS 300
+#define STREAM_MAX (SLOTS * (LEN + 1024))
+
+static struct stream {
+	uint8_t bytes[STREAM_MAX];
+	size_t len;
+	uint64_t random;
+	bool mutate;
+} stream;
+
+static uint64_t roll(uint64_t below)
+{
+	stream.random ^= stream.random << 13;
+	stream.random ^= stream.random >> 7;
+	stream.random ^= stream.random << 17;
+	return stream.random % below;
+}
+
+static void append(const void *bytes, size_t len)
+{
+	memcpy(stream.bytes + stream.len, bytes, len);
+	stream.len += len;
+}
+
+static void append_data(uint16_t cid, uint32_t offset, uint32_t len, uint8_t flags)
+{
+	union tcp_pdu_wire pdu;
+	le32 crc = put32(crc32c(source + offset, len));
+
+	append(&pdu, tcp_pdu_build_c2h_data(&pdu, &peer.conf, cid, offset, len, flags));
+	append(source + offset, len);
+	if (peer.ddgst)
+		append(&crc, 4);
+}
+
+static void append_response(uint16_t cid)
+{
+	struct cqe_wire cqe = { .cid = put16(cid) };
+	union tcp_pdu_wire pdu;
+
+	append(&pdu, tcp_pdu_build_resp(&pdu, &peer.conf, &cqe));
+}
+
+/* Answers to n reads: whole one by one, or pieces of all of them mixed. */
+static void append_answers(const struct sqe_wire *sqes, unsigned n, unsigned style)
+{
+	uint32_t moved[SLOTS] = { 0 };
+	unsigned left = n;
+
+	while (left) {
+		unsigned i = style == 0 ? n - left : (unsigned)roll(n);
+		uint32_t len = get32(sqes[i].sgl.len), piece = style == 2 ? (uint32_t)(1 + roll(len / 4)) * 4 : len;
+		uint16_t cid = get16(sqes[i].cid);
+		bool respond = roll(3) == 0, last;
+
+		if (moved[i] == len)
+			continue;
+		piece = MIN(piece, len - moved[i]);
+		last = moved[i] + piece == len;
+		append_data(cid, moved[i], piece, last ? TCP_PDU_F_LAST | (respond ? 0 : TCP_PDU_F_SUCCESS) : 0);
+		moved[i] += piece;
+		left -= last;
+		if (last && respond)
+			append_response(cid);
+	}
+}
+
+static void put_in_pieces(void)
+{
+	for (size_t at = 0, n; at < stream.len; at += n) {
+		n = roll(4) ? 1 + roll(9000) : stream.len;
+		n = MIN(n, stream.len - at);
+		put(stream.bytes + at, n);
+		if (!roll(8))
+			usleep(50);
+	}
+}
+
+static void script_random(void)
+{
+	struct sqe_wire sqes[SLOTS];
+
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		unsigned n = 1;
+
+		if (!get_command(&sqes[0], NULL) && !get32(sqes[0].sgl.len))
+			return;
+		while (n < get16(sqes[0].rw.lbat)) /* the host tells how many */
+			get_command(&sqes[n++], NULL);
+		stream.len = 0;
+		append_answers(sqes, n, (unsigned)(round % 3));
+		if (stream.mutate && !roll(20)) {
+			stream.bytes[roll(stream.len)] ^= (uint8_t)(1 + roll(255));
+			if (roll(2))
+				stream.bytes[roll(MIN(stream.len, 64ull))] ^= (uint8_t)(1 << roll(8));
+		}
+		put_in_pieces();
+	}
+}
+
+static struct slot *batch[SLOTS];
+
+static unsigned send_batch(uint64_t *random)
+{
+	unsigned n = 1 + (unsigned)(*random % SLOTS);
+	bool large = (*random >> 8) % 4 == 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t len;
+
+		*random = *random * 6364136223846793005ull + 1442695040888963407ull;
+		len = (uint32_t)(1 + (*random >> 33) % (large ? 64 : 16)) * 512;
+		batch[i] = command((unsigned)(i + *random) % SLOTS, SLOT_TO_HOST, len);
+		for (unsigned j = 0; j < i; j++) {
+			if (batch[j] == batch[i])
+				return i; /* met one that is in use: the batch is what is there */
+		}
+		memset(batch[i]->mem, 0xee, LEN);
+	}
+	return n;
+}
+
+START_TEST(random_shapes)
+{
+	uint64_t random = (uint64_t)_i * 1234567 + 99;
+
+	peer.hdgst = _i & 1;
+	peer.ddgst = _i & 2;
+	stream.random = random;
+	start(script_random);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		unsigned n = send_batch(&random);
+
+		batch[0]->sqe.rw.lbat = put16((uint16_t)n);
+		ck_assert_int_eq(wire_tcp.send(wire, batch, n), (int)n);
+		for (unsigned i = 0; i < n; i++) {
+			int code;
+			struct slot *s = next(&code);
+
+			ck_assert_msg(s && !s->status, "round %u: %s", round, err_name(code));
+			ck_assert(!memcmp(s->mem, source, s->len) && ((uint8_t *)s->mem)[s->len] == 0xee);
+		}
+	}
+	finish();
+}
+END_TEST
+
+/* Bytes flipped on the way: commands may fail, the connection may end, memory outside the slots stays. */
+START_TEST(random_damage)
+{
+	uint64_t random = (uint64_t)_i * 7654321 + 5;
+	bool dead = false;
+
+	peer.hdgst = _i & 1;
+	peer.ddgst = _i & 2;
+	stream.random = random;
+	stream.mutate = true;
+	start(script_random);
+	for (unsigned round = 0; round < ROUNDS && !dead; round++) {
+		unsigned n = send_batch(&random);
+		struct slot *s;
+		int code = 0;
+
+		batch[0]->sqe.rw.lbat = put16((uint16_t)n);
+		if (wire_tcp.send(wire, batch, n) < 0)
+			break;
+		for (uint64_t end = clock_now() + NS_PER_S / 4; n && !dead;) {
+			code = wire_tcp.poll(wire, &s, 1);
+			dead = code < 0 || clock_now() > end; /* a length that grew waits for ever */
+			n -= code > 0;
+			if (code > 0 && peer.ddgst && !s->status)
+				ck_assert(!memcmp(s->mem, source, s->len));
+		}
+	}
+	for (unsigned i = 0; i < SLOTS; i++)
+		ck_assert_uint_eq(mem[i * LEN + LEN - 1], 0xee);
+	finish();
+	stream.mutate = false;
 }
 END_TEST
 
@@ -595,7 +781,7 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("tcp_host");
-	TCase *t = tcase_create("tcp_host");
+	TCase *t = tcase_create("tcp_host"), *x = tcase_create("random");
 	SRunner *r = srunner_create(s);
 	int failed;
 
@@ -613,6 +799,10 @@ int main(void)
 	tcase_add_test(t, answers_before_the_end_count);
 	tcase_add_test(t, a_bad_icresp_is_not_nvme);
 	suite_add_tcase(s, t);
+	tcase_set_timeout(x, 60);
+	tcase_add_loop_test(x, random_shapes, 0, 8);
+	tcase_add_loop_test(x, random_damage, 0, 24);
+	suite_add_tcase(s, x);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);
 	srunner_free(r);
