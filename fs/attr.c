@@ -133,7 +133,7 @@ static int open_locked(struct op *op)
 
 	if (r)
 		return r;
-	r = inode_hold(op);
+	r = inode_hold(op, false);
 	if (!r)
 		inode_opened(op->worker->fs, op->inode);
 	return r;

@@ -177,11 +177,11 @@ void inode_put(struct fs *fs, struct inode *in)
 		inode_free(in);
 }
 
-int inode_hold(struct op *op)
+int inode_hold(struct op *op, bool data)
 {
 	if (op->inode)
 		return 0;
-	op->inode = inode_get(op->worker->fs, op->ino, op->worker);
+	op->inode = inode_get(op->worker->fs, op->ino, data ? op->worker : NULL);
 	return op->inode ? 0 : -ENOMEM;
 }
 

@@ -39,8 +39,8 @@ struct inode {
 /* A reference; NULL without memory. alloc'd counts as an allocation of worker w (may be NULL). */
 struct inode *inode_get(struct fs *, uint64_t ino, struct worker *w);
 void inode_put(struct fs *, struct inode *);
-/* op->inode for op->ino, once. 0 or -ENOMEM. */
-int inode_hold(struct op *);
+/* op->inode for op->ino, once. 0 or -ENOMEM. data: an allocation is counted as one for a data request. */
+int inode_hold(struct op *, bool data);
 /* The op ends: gives its range and its inode back (op_free calls this; calling it again does nothing). */
 void inode_op_ended(struct op *);
 void inode_lock(struct fs *, const struct inode *);

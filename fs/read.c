@@ -437,7 +437,7 @@ int fs_read(struct op *op)
 		op->own_errors = true;
 		op->phase = READ_STARTED;
 	}
-	r = inode_hold(op);
+	r = inode_hold(op, true);
 	if (!r)
 		r = read_run(op);
 	if (r && r != -E_PARKED) {

@@ -125,7 +125,7 @@ int file_truncate(struct op *op)
 
 	op->own_errors = true;
 	if (!r)
-		r = inode_hold(op);
+		r = inode_hold(op, false);
 	if (!r)
 		r = truncate_run(op);
 	if (r == -E_PARKED)
@@ -249,7 +249,7 @@ int fs_fallocate(struct op *op)
 
 	op->own_errors = true;
 	if (!r)
-		r = inode_hold(op);
+		r = inode_hold(op, false);
 	if (!r)
 		r = zero_run(op);
 	if (r == -E_PARKED)

@@ -303,7 +303,7 @@ int fs_write(struct op *op)
 		op->phase = WRITE_LOCKED;
 	}
 	if (!r)
-		r = inode_hold(op);
+		r = inode_hold(op, true);
 	if (!r && op->len)
 		r = write_run(op);
 	if (r == -E_PARKED)
