@@ -87,6 +87,9 @@ void *cache_zero_page(const struct cache *);
 struct run *run_new(struct cache *, uint32_t npages);
 /* Gives back the pages behind the first npages (>= 1) of an OWNED run at once. */
 void run_trim(struct run *, uint32_t npages);
+/* Cuts an OWNED run in two without a copy: the first npages (fewer than all) stay, the others come back as an OWNED run
+ * of their own with one pin. */
+struct run *run_split(struct run *, uint32_t npages);
 void run_pin(struct run *);
 /* Drops a pin; the last one frees an OWNED or FAILED run, and makes a VALID one evictable. */
 void run_unpin(struct run *);

@@ -83,6 +83,24 @@ void run_trim(struct run *run, uint32_t npages)
 	pthread_mutex_unlock(&c->lock);
 }
 
+struct run *run_split(struct run *run, uint32_t npages)
+{
+	struct cache *c = run->cache;
+	struct frame *f = frame_of(run), *rest;
+	uint32_t n = run->npages - npages;
+
+	assert(atomic_load(&run->state) == RUN_OWNED && npages >= 1 && n >= 1);
+	pthread_mutex_lock(&c->lock);
+	unhold_pages(c, f, n);
+	rest = frame_alloc(c);
+	frame_init(c, rest, f->first + npages, n);
+	c->arena.owner[rest->first] = frame_id(rest);
+	hold_pages(c, rest, n);
+	run->npages = npages;
+	pthread_mutex_unlock(&c->lock);
+	return &rest->run;
+}
+
 void frame_free(struct cache *c, struct frame *f)
 {
 	assert(!atomic_load(&f->run.pins) && !f->indexed && list_empty(&f->run.waiters));

@@ -23,27 +23,14 @@ void store_begin(struct op *op, uint64_t first, uint64_t lead)
 	op->phase = op->nruns ? STORE_ALLOC : STORE_STORED;
 }
 
-static struct run *run_split(struct run *run, uint32_t npages)
-{
-	struct run *rest = run_new(run->cache, run->npages - npages);
-
-	if (!rest)
-		return NULL;
-	memcpy(rest->mem, (uint8_t *)run->mem + (size_t)npages * FS_BLOCK, (size_t)rest->npages * FS_BLOCK);
-	run_trim(run, npages);
-	return rest;
-}
-
 /* Cuts run i in two behind its first n pages; the rest becomes run i+1. */
 static int run_cut(struct op *op, unsigned i, uint32_t n)
 {
 	struct run *rest;
 
 	if (op->nruns == OP_RUNS)
-		return -E_NO_FRAMES;
+		return -E_NO_SPACE; /* a megabyte in more pieces than blocks: never with payloads of that size */
 	rest = run_split(op->runs[i], n);
-	if (!rest)
-		return -E_NO_FRAMES;
 	rest->block = 0;
 	rest->owner = NULL;
 	memmove(&op->runs[i + 2], &op->runs[i + 1], (op->nruns - i - 1) * sizeof(op->runs[0]));
@@ -63,9 +50,12 @@ static int place_run(struct op *op, unsigned i, uint64_t *goal)
 
 	if (r)
 		return r;
-	if (got < run->npages && run_cut(op, i, got)) {
-		alloc_cancel(fs, block, got);
-		return op_retry_later(op, &op->result);
+	if (got < run->npages) {
+		r = run_cut(op, i, got);
+		if (r) {
+			alloc_cancel(fs, block, got);
+			return r;
+		}
 	}
 	run->block = block;
 	run->birth = fs->gen;

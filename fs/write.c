@@ -92,19 +92,22 @@ static void drop_first_run(struct op *op)
 	memmove(&op->runs[0], &op->runs[1], --op->nruns * sizeof(op->runs[0]));
 }
 
-/* Cuts off what the payload does not use of the runs, at both ends. False: only a copy can do it. */
-static bool payload_fit(struct op *op)
+/* Cuts off what the payload does not use of the runs, at both ends. */
+static void payload_fit(struct op *op)
 {
 	uint64_t skip = op->scratch[S_PAYLOAD] / FS_BLOCK, left = nblocks(op);
 	unsigned i = 0;
 
 	while (skip && skip >= op->runs[0]->npages) {
 		skip -= op->runs[0]->npages;
-		op->scratch[S_PAYLOAD] -= (uint64_t)op->runs[0]->npages * FS_BLOCK;
 		drop_first_run(op);
 	}
-	if (skip)
-		return false;
+	if (skip) {
+		struct run *rest = run_split(op->runs[0], (uint32_t)skip);
+
+		run_unpin(op->runs[0]);
+		op->runs[0] = rest;
+	}
 	for (; i < op->nruns && left; i++) {
 		if (op->runs[i]->npages > left)
 			run_trim(op->runs[i], (uint32_t)left);
@@ -113,7 +116,6 @@ static bool payload_fit(struct op *op)
 	assert(!left); /* the caller promised len bytes */
 	while (op->nruns > i)
 		run_unpin(op->runs[--op->nruns]);
-	return true;
 }
 
 /* New runs for n blocks, as long as they come; how many, or -E_PARKED / -E_NO_FRAMES with none. */
@@ -168,9 +170,10 @@ static int payload_shift(struct op *op)
 
 static int payload_align(struct op *op)
 {
-	if (op->scratch[S_PAYLOAD] % FS_BLOCK == op->off % FS_BLOCK && payload_fit(op))
-		return 0;
-	return payload_shift(op);
+	if (op->scratch[S_PAYLOAD] % FS_BLOCK != op->off % FS_BLOCK)
+		return payload_shift(op);
+	payload_fit(op);
+	return 0;
 }
 
 /* ---- old content around it ---- */

@@ -412,6 +412,38 @@ START_TEST(full)
 }
 END_TEST
 
+/* Only single free blocks are left: a request becomes many extents, still without a copy. */
+START_TEST(fragmented)
+{
+	uint64_t a = file("a"), b = file("b"), c = file("c"), n = 0;
+	int64_t r = 0;
+
+	fill(buf, 1 << 20, 16);
+	for (unsigned i = 0; i < 3000; i++) {
+		put(a, i * 4096ull, buf, 4096);
+		put(b, i * 4096ull, buf, 4096);
+	}
+	for (uint32_t len = 1 << 20; len >= 4096; len /= 4)
+		while ((r = sim_write(s, c, n, buf, len, 0)) == len)
+			n += len;
+	ck_assert_int_eq(err_errno((int)r), -ENOSPC);
+	ck_assert_int_eq(sim_unlink(s, 1, "b"), 0);
+	sim_run_for(s, 60 * NS_PER_S);
+	n = SUM(copied_written);
+	fill(buf, 1 << 20, 17);
+	c = file("d");
+	put_aligned(c, 0, buf, 1 << 20);
+	put_aligned(c, 1 << 20, buf, 1 << 20);
+	ck_assert_uint_eq(SUM(copied_written), n);
+	expect(c, 0, buf, 1 << 20);
+	remount();
+	expect(c, 0, buf, 1 << 20);
+	expect(c, 1 << 20, buf, 1 << 20);
+	put(c, 5000, buf, 900000); /* replaces more extents than one transaction takes */
+	expect(c, 5000, buf, 900000);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("ops_data");
@@ -434,6 +466,7 @@ int main(void)
 	tcase_add_test(t, costs);
 	tcase_add_test(t, extents_merge);
 	tcase_add_test(t, full);
+	tcase_add_test(t, fragmented);
 	suite_add_tcase(suite, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);

@@ -207,6 +207,36 @@ START_TEST(memory)
 }
 END_TEST
 
+START_TEST(split)
+{
+	struct cache *c = new_cache(4 * MiB);
+	struct run *a, *b, *d;
+	size_t len;
+
+	cache_memory(c, &len);
+	a = run_new(c, 128);
+	b = run_split(a, 1);
+	d = run_split(b, 100);
+	ck_assert_uint_eq(a->npages, 1);
+	ck_assert_uint_eq(b->npages, 100);
+	ck_assert_uint_eq(d->npages, 27);
+	ck_assert_ptr_eq((uint8_t *)a->mem + BLOCK_SIZE, b->mem);
+	ck_assert_ptr_eq((uint8_t *)b->mem + 100 * BLOCK_SIZE, d->mem);
+	ck_assert_ptr_eq(b->crcs + 100, d->crcs);
+	ck_assert_uint_eq(stats_of(c).pinned_bytes, 128 * BLOCK_SIZE);
+	cache_insert(b, 1000, 7);
+	run_unpin(a);
+	run_unpin(d);
+	ck_assert_uint_eq(stats_of(c).pinned_bytes, 100 * BLOCK_SIZE);
+	run_unpin(b);
+	ck_assert_uint_eq(stats_of(c).free_bytes, len - 101 * BLOCK_SIZE);
+	cache_drop(c, 1000, 100);
+	ck_assert_uint_eq(stats_of(c).free_bytes, len - BLOCK_SIZE);
+	check_arena(&c->arena, NULL);
+	cache_free(c);
+}
+END_TEST
+
 START_TEST(huge_pages)
 {
 	struct cache_conf conf = { .bytes = 8 * MiB, .huge_pages = true };
@@ -849,6 +879,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, buddy_random, 0, 4);
 	tcase_add_test(tc, memory);
+	tcase_add_test(tc, split);
 	tcase_add_test(tc, huge_pages);
 	tcase_add_test(tc, fill_and_wait);
 	tcase_add_loop_test(tc, fill_fails, 0, 2);
