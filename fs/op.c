@@ -155,7 +155,7 @@ struct op *op_new(struct worker *w)
 	op->emit = NULL;
 	op->reset = NULL;
 	op->error = 0;
-	op->own_errors = op->ending = op->started = op->range_held = op->in_epoch = op->fills = false;
+	op->own_errors = op->ending = op->started = op->range_held = op->range_queued = op->in_epoch = op->fills = false;
 	op->inode = NULL;
 	memset(op->scratch, 0, sizeof(op->scratch));
 	atomic_store_explicit(&op->wake_status, 0, memory_order_relaxed);

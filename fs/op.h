@@ -108,7 +108,7 @@ struct op {
 	struct inode *inode;       /* referenced while the op lives, dropped by op_free (fs/inode.h) */
 	struct list range;         /* fs/range.h: the held or awaited block range */
 	uint64_t range_first, range_last;
-	bool range_held;
+	bool range_held, range_queued; /* of this thread alone, where range's links are its neighbours' too */
 	unsigned tries;
 	uint64_t epoch;            /* fs/epoch.h; valid while in_epoch */
 	bool in_epoch, fills;      /* fills: waits for the reading of a block */

@@ -4,11 +4,6 @@
 #include "fs/inode.h"
 #include "fs/range.h"
 
-static bool range_queued(const struct op *op)
-{
-	return op->range.next && !list_empty(&op->range);
-}
-
 static bool overlap(const struct op *a, const struct op *b)
 {
 	return a->range_first <= b->range_last && b->range_first <= a->range_last;
@@ -37,13 +32,14 @@ int range_lock(struct op *op, uint64_t first, uint64_t last)
 	struct fs *fs = op->worker->fs;
 	struct waiter *w;
 
-	if (range_queued(op) && (op->range_first != first || op->range_last != last))
+	if (op->range_queued && (op->range_first != first || op->range_last != last))
 		range_unlock(op);
 	inode_lock(fs, op->inode);
-	if (!range_queued(op)) {
+	if (!op->range_queued) {
 		op->range_first = first;
 		op->range_last = last;
 		list_append(&op->inode->ranges, &op->range);
+		op->range_queued = true;
 	}
 	op->range_held = range_free(op);
 	if (!op->range_held) {
@@ -60,12 +56,12 @@ void range_unlock(struct op *op)
 	struct fs *fs = op->worker->fs;
 	struct list wake;
 
-	if (!range_queued(op))
+	if (!op->range_queued)
 		return;
 	list_init(&wake);
 	inode_lock(fs, op->inode);
 	list_del(&op->range);
-	op->range_held = false;
+	op->range_held = op->range_queued = false;
 	waitq_take(&op->inode->range_wait, &wake);
 	inode_unlock(fs, op->inode);
 	waiters_wake(&wake, 0); /* all look again: waits are rare, and the queue keeps their order */
