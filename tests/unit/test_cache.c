@@ -222,8 +222,7 @@ START_TEST(split)
 	ck_assert(d->mem == (uint8_t *)b->mem + 100 * BLOCK_SIZE && d->crcs == b->crcs + 100);
 	ck_assert_uint_eq(stats_of(c).pinned_bytes, 128 * BLOCK_SIZE);
 	cache_insert(b, 1000, 7);
-	run_unpin(a);
-	run_unpin(d);
+	run_unpin(a), run_unpin(d);
 	ck_assert_uint_eq(stats_of(c).pinned_bytes, 100 * BLOCK_SIZE);
 	run_unpin(b);
 	cache_drop(c, 1000, 100);
