@@ -17,6 +17,7 @@ size=full targets='' inside=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--short) size=short ;;
+	--full) size=full ;; # what it is without options
 	--inside) inside=1 ;;
 	--target)
 		targets="$targets ${2:-}"
