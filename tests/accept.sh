@@ -197,7 +197,7 @@ check_sqlite() {
 check_archives() {
 	local from=$mnt/tree/special entry
 	entry=$(head -n 1 "$work/sources")
-	tar -C "$(dirname "$entry")" -cf "$mnt/a.tar" "$(basename "$entry")"
+	tar --format=posix -C "$(dirname "$entry")" -cf "$mnt/a.tar" "$(basename "$entry")"
 	mkdir "$mnt/tar"
 	tar -C "$mnt/tar" -xpf "$mnt/a.tar"
 	same_tree "$entry" "$mnt/tar/$(basename "$entry")"
