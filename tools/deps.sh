@@ -11,8 +11,9 @@
 # Exit code: 0 all there, 1 something is missing, 2 wrong use.
 set -eu
 
-# A compiler, the build system, and the four libraries with their reason in README.md; check is for the unit tests.
-build_packages='gcc libc6-dev meson ninja-build pkg-config libfuse3-dev fuse3 libisal-dev libblkid-dev libjson-c-dev check'
+# A compiler, the build system, and the libraries with their reason in README.md; check is for the unit tests.
+build_packages='gcc libc6-dev meson ninja-build pkg-config libfuse3-dev fuse3 libisal-dev libblkid-dev libjson-c-dev check
+libibverbs-dev librdmacm-dev'
 # What the tests cannot do without, and what only makes single tests possible (those skip without it).
 test_packages='rsync sqlite3 git attr acl xz-utils e2fsprogs procps util-linux diffutils'
 test_optional='nvme-cli fio iproute2 kmod busybox-static rdma-core ibverbs-providers ibverbs-utils rdmacm-utils shellcheck man-db'

@@ -62,7 +62,7 @@ static int submit(struct ctrl *c, unsigned cid, enum slot_dir dir, uint32_t len)
 	s->sqe.cid = put16((uint16_t)cid);
 	s->dir = dir;
 	s->len = len;
-	s->mem = len ? c->page->bytes : NULL;
+	s->mem = len ? c->page->lent : NULL;
 	s->key = dir == SLOT_TO_CTRL ? &c->page->source : &c->page->key;
 	r = c->ops->send(c->admin, &s, 1);
 	return r < 0 ? r : r == 1 ? 0 : -E_LOST;
@@ -108,9 +108,12 @@ int ctrl_exec(struct ctrl *c, enum slot_dir dir, uint32_t len)
 {
 	uint64_t deadline = exec_deadline(c);
 	struct slot *s = &c->slots[CTRL_CID_EXEC];
-	int r = submit(c, CTRL_CID_EXEC, dir, len);
+	int r;
 
+	if (dir == SLOT_TO_CTRL)
+		memcpy(c->page->lent, c->page->bytes, len);
 	c->exec_done = false;
+	r = submit(c, CTRL_CID_EXEC, dir, len);
 	while (r >= 0 && !c->exec_done) {
 		r = collect(c);
 		if (!r)
@@ -122,6 +125,8 @@ int ctrl_exec(struct ctrl *c, enum slot_dir dir, uint32_t len)
 	}
 	if (s->status)
 		return s->status;
+	if (dir == SLOT_TO_HOST)
+		memcpy(c->page->bytes, c->page->lent, len);
 	c->last_status = cqe_status(&s->cqe);
 	return NVME_STATUS_CODE(c->last_status) ? -E_NVME_STATUS : 0;
 }

@@ -65,8 +65,9 @@ struct ctrl {
 };
 
 struct ctrl_page {
+	uint8_t lent[4096];           /* what a target may write at any time, where the fabric maps memory; never parsed */
 	uint8_t bytes[4096];
-	struct wire_key key;          /* where the fabric maps memory */
+	struct wire_key key;          /* of lent */
 	struct wire_key source;
 };
 

@@ -282,9 +282,9 @@ static int map_page(struct ctrl *c)
 	memset(c->page, 0, sizeof(*c->page));
 	if (!c->ops->map)
 		return 0;
-	r = c->ops->map(c->domain, c->page->bytes, sizeof(c->page->bytes), WIRE_REMOTE_WRITE, &c->page->key);
+	r = c->ops->map(c->domain, c->page->lent, sizeof(c->page->lent), WIRE_REMOTE_WRITE, &c->page->key);
 	if (!r)
-		r = c->ops->map(c->domain, c->page->bytes, sizeof(c->page->bytes), WIRE_REMOTE_READ, &c->page->source);
+		r = c->ops->map(c->domain, c->page->lent, sizeof(c->page->lent), WIRE_REMOTE_READ, &c->page->source);
 	return r ? ctrl_fail(c, r, "cannot register memory: %s", err_text(r)) : 0;
 }
 
@@ -316,12 +316,12 @@ int ctrl_open(struct ctrl **ctrl, const struct ctrl_conf *conf)
 static int exec_connect(struct ctrl *c, struct wire *w, uint16_t qid)
 {
 	uint64_t deadline = c->deadline ? c->deadline : clock_now() + c->addr->connect_tmo * NS_PER_S;
-	struct slot slot = { .dir = SLOT_TO_CTRL, .len = sizeof(struct connect_data_wire), .mem = c->page->bytes,
+	struct slot slot = { .dir = SLOT_TO_CTRL, .len = sizeof(struct connect_data_wire), .mem = c->page->lent,
 			     .key = &c->page->source }, *s = &slot;
 	int r;
 
 	fabrics_build_connect(&slot.sqe, qid, c->entries, 0);
-	fabrics_build_connect_data((struct connect_data_wire *)c->page->bytes, c->addr, c->cntlid);
+	fabrics_build_connect_data((struct connect_data_wire *)c->page->lent, c->addr, c->cntlid);
 	r = c->ops->send(w, &s, 1);
 	if (r != 1)
 		return ctrl_fail(c, r < 0 ? r : -E_LOST, "Connect of queue %u failed", qid);

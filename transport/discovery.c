@@ -130,15 +130,15 @@ int discover(const struct ns_addr *addr, int (*each)(void *, const struct discov
 {
 	struct ns_addr a = *addr;
 	char reason[512] = "", name[NQN_MAX + 300];
-	struct ctrl_conf conf = { .ops = &wire_tcp, .addr = &a, .discovery = true, .why = reason, .why_len = sizeof(reason) };
+	struct ctrl_conf conf = { .addr = &a, .discovery = true, .why = reason, .why_len = sizeof(reason) };
 	struct page page = { 0 };
 	struct ctrl *c = NULL;
-	int r = a.transport == TRANSPORT_TCP ? 0 : -EPROTONOSUPPORT;
+	int r;
 
-	if (r)
-		snprintf(reason, sizeof(reason), "this build does discovery over TCP only");
-	else
-		r = identity_fill(&a, "", reason, sizeof(reason));
+	conf.ops = wire_find(a.transport, reason, sizeof(reason));
+	r = conf.ops ? identity_fill(&a, "", reason, sizeof(reason)) : -EPROTONOSUPPORT;
+	if (!r)
+		r = conf.ops->domain_open(&conf.domain, &a, reason, sizeof(reason));
 	if (!r)
 		r = ctrl_open(&c, &conf);
 	if (!r) {
@@ -148,6 +148,8 @@ int discover(const struct ns_addr *addr, int (*each)(void *, const struct discov
 		if (r)
 			snprintf(reason, sizeof(reason), "reading the discovery log failed: %s", err_text(r));
 	}
+	if (conf.domain)
+		conf.ops->domain_close(conf.domain);
 	if (r)
 		snprintf(why, why_len, "%s: %s", ns_addr_print(addr, name, sizeof(name)), *reason ? reason : err_text(r));
 	else

@@ -324,6 +324,8 @@ static void take_piece(struct lane *lane, struct io *io)
 	uint16_t cid = lane->free[--lane->nfree];
 	struct slot *s = &lane->slots[cid];
 
+	if (io->op == IO_READ || io->op == IO_WRITE)
+		n = ns_same_key(lane->ns, (uint8_t *)io->mem + (size_t)io->next * BLOCK_SIZE, n);
 	s->owner = io;
 	s->retries = 0;
 	lane_build(lane->ns, s, io, io->block + io->next, n, &lane->ranges[cid]);

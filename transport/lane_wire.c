@@ -17,17 +17,24 @@
 /* The epoll descriptor follows the wire's; closing a descriptor takes it out by itself. */
 void lane_watch(struct lane *lane)
 {
-	struct wire_fd now = { -1, 0 };
-	struct epoll_event ev;
+	struct wire_fd now[LANE_FDS];
+	int n = lane->wire ? lane->ops->fds(lane->wire, now, LANE_FDS) : 0;
 
-	if (lane->wire)
-		lane->ops->fds(lane->wire, &now, 1);
-	if (now.fd == lane->watched.fd && now.events == lane->watched.events)
-		return;
-	ev = (struct epoll_event){ .events = now.events };
-	if (now.fd >= 0)
-		epoll_ctl(lane->epfd, now.fd == lane->watched.fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, now.fd, &ev);
-	lane->watched = now;
+	for (int i = 0; i < (int)LANE_FDS; i++) {
+		struct wire_fd *old = &lane->watched[i], fd = i < n ? now[i] : (struct wire_fd){ -1, 0 };
+		struct epoll_event ev = { .events = fd.events };
+
+		if (fd.fd >= 0 && (fd.fd != old->fd || fd.events != old->events))
+			epoll_ctl(lane->epfd, fd.fd == old->fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd.fd, &ev);
+		*old = fd;
+	}
+}
+
+/* After the descriptors were closed, or taken out. */
+static void watch_nothing(struct lane *lane)
+{
+	for (unsigned i = 0; i < LANE_FDS; i++)
+		lane->watched[i] = (struct wire_fd){ -1, 0 };
 }
 
 void lane_take_wire(struct lane *lane, struct wire *wire, uint32_t gen)
@@ -77,7 +84,7 @@ void lane_lose_wire(struct lane *lane, int code)
 	atomic_store(&lane->inflight, 0);
 	lane->ops->free(lane->wire);
 	lane->wire = NULL;
-	lane->watched = (struct wire_fd){ -1, 0 };
+	watch_nothing(lane);
 	ns_lost(lane->ns, code);
 	atomic_store(&lane->stopped_gen, lane->gen);
 	ns_wake(lane->ns);
@@ -242,9 +249,10 @@ static struct lane *lane_new(struct ns *ns, unsigned index)
 
 	if (!lane)
 		return NULL;
-	*lane = (struct lane){ .ns = ns, .index = index, .ops = ns->ops, .epfd = -1, .due = UINT64_MAX, .watched = { -1, 0 },
+	*lane = (struct lane){ .ns = ns, .index = index, .ops = ns->ops, .epfd = -1, .due = UINT64_MAX,
 			       .nslots = ns->info.queue_size - 1u, .stats = &ns->queues[index].stats };
 	lane->mailbox.fd = -1;
+	watch_nothing(lane);
 	list_init(&lane->urgent);
 	list_init(&lane->normal);
 	list_init(&lane->held);
@@ -333,8 +341,10 @@ void lane_close(struct lane *lane)
 	mailbox_deliver(&lane->mailbox);
 	assert(!lane_inflight(lane) && lane->nfree == lane->nslots && list_empty(&lane->normal) && list_empty(&lane->urgent) &&
 	       list_empty(&lane->held) && list_empty(&lane->finished));
-	if (lane->watched.fd >= 0)
-		epoll_ctl(lane->epfd, EPOLL_CTL_DEL, lane->watched.fd, NULL);
+	for (unsigned i = 0; i < LANE_FDS; i++) {
+		if (lane->watched[i].fd >= 0)
+			epoll_ctl(lane->epfd, EPOLL_CTL_DEL, lane->watched[i].fd, NULL);
+	}
 	give_back(lane);
 	lane_free(lane);
 }

@@ -11,11 +11,6 @@
 
 #define FIRST_DOUBTS 256
 
-static const struct wire_ops *ops_of(enum transport_type type)
-{
-	return type == TRANSPORT_TCP ? &wire_tcp : type == TRANSPORT_INPROC ? &wire_inproc : NULL;
-}
-
 static struct ns *ns_new(const struct ns_conf *conf)
 {
 	struct ns *ns = calloc(1, sizeof(*ns));
@@ -23,7 +18,6 @@ static struct ns *ns_new(const struct ns_conf *conf)
 	if (!ns)
 		return NULL;
 	ns->conf = *conf;
-	ns->ops = ops_of(conf->addr.transport);
 	ns->wake_fd = -1;
 	ns->gen = 1;
 	list_init(&ns->orphans);
@@ -53,7 +47,7 @@ static void ns_free(struct ns *ns)
 	}
 	ctrl_close(ns->ctrl, true);
 	ns_memory_exit(ns);
-	if (ns->ops)
+	if (ns->domain)
 		ns->ops->domain_close(ns->domain);
 	pthread_mutex_destroy(&ns->lock);
 	pthread_mutex_destroy(&ns->doubt_lock);
@@ -69,10 +63,10 @@ static void ns_free(struct ns *ns)
 
 static int open_sync(struct ns *ns)
 {
-	int r = ns_add_memory(ns, ns->sync_mem, SYNC_BLOCKS * BLOCK_SIZE);
+	int r = ns_add_bounce(ns, ns->sync_mem, SYNC_BLOCKS * BLOCK_SIZE);
 
 	if (!r)
-		r = ns_add_memory(ns, ns->recovery_mem, SYNC_BLOCKS * BLOCK_SIZE);
+		r = ns_add_bounce(ns, ns->recovery_mem, SYNC_BLOCKS * BLOCK_SIZE);
 	return r ? r : lane_open(&ns->sync, ns, ns->nqueues - 1);
 }
 
@@ -82,13 +76,12 @@ static int start(struct ns *ns, char *why, size_t why_len)
 
 	if (!ns->doubts || !ns->sync_mem || !ns->recovery_mem)
 		return -ENOMEM;
-	if (!ns->ops) {
-		snprintf(why, why_len, "this build has no RDMA");
+	ns->ops = wire_find(ns->conf.addr.transport, why, why_len);
+	if (!ns->ops)
 		return -EPROTONOSUPPORT;
-	}
 	r = identity_fill(&ns->conf.addr, "", why, why_len);
 	if (!r)
-		r = ns->ops->domain_open(&ns->domain, &ns->conf.addr);
+		r = ns->ops->domain_open(&ns->domain, &ns->conf.addr, why, why_len);
 	if (!r)
 		r = ns_connect_first(ns, why, why_len);
 	if (r)

@@ -24,11 +24,12 @@
 #include "transport/ns.h"
 #include "transport/wire.h"
 
-#define NS_CHUNKS 64
+#define NS_CHUNKS 256              /* of NS_CHUNK_MAX: 64 GiB */
 #define NS_CHUNK_MAX (256 * MiB)
 #define AUDIT_NS (5 * NS_PER_S)
 #define AUDITS 7u
 #define SYNC_BLOCKS 256u           /* of the bounce buffer: 1 MiB */
+#define LANE_FDS 2u                /* of a wire */
 
 /* slot->state */
 enum { SLOT_FREE, SLOT_READY, SLOT_SENT, SLOT_DELAYED };
@@ -49,7 +50,7 @@ struct ns_ident {
 struct ns_chunk {
 	uintptr_t base;
 	size_t len;
-	struct wire_key fill, source;
+	struct wire_key fill, source; /* source.len is 0: fill is for both */
 };
 
 /* One I/O queue: its wire while no lane has it, and its lane. */
@@ -123,7 +124,7 @@ struct lane {
 	uint32_t gen;              /* association of the wire */
 	struct mailbox mailbox;
 	int epfd;
-	struct wire_fd watched;
+	struct wire_fd watched[LANE_FDS];
 
 	struct slot *slots;        /* nslots, the index is the CID */
 	unsigned nslots, nfree, reserved;
@@ -190,6 +191,10 @@ uint64_t ns_doubt_last(struct ns *);
 
 /* ns_memory.c */
 void ns_memory_exit(struct ns *);
+/* Memory that is only copied to and from: one key for both directions. */
+int ns_add_bounce(struct ns *, void *mem, size_t len);
+/* How many of n blocks from mem on have the same key. */
+uint32_t ns_same_key(const struct ns *, const void *mem, uint32_t n);
 const struct wire_key *ns_key(const struct ns *, const void *mem, enum slot_dir);
 
 /* lane.c */

@@ -17,6 +17,7 @@
 struct recovery {
 	struct ns *ns;
 	struct slot slots[DEPTH];    /* owner: the io while in use */
+	unsigned depth;              /* at most DEPTH; a queue of n entries takes n - 1 commands */
 	unsigned inflight;
 	int failed;                  /* final status of a command; the association is fine */
 };
@@ -25,6 +26,7 @@ static void recovery_init(struct recovery *rc, struct ns *ns)
 {
 	memset(rc, 0, sizeof(*rc));
 	rc->ns = ns;
+	rc->depth = MIN(DEPTH, ns->info.queue_size - 1u);
 	for (unsigned i = 0; i < DEPTH; i++)
 		rc->slots[i].sqe.cid = put16((uint16_t)i);
 }
@@ -101,7 +103,7 @@ static struct slot *free_slot(struct recovery *rc)
 static int submit_piece(struct recovery *rc, struct io *io, uint64_t block, uint32_t n)
 {
 	struct slot *s;
-	int r = drain(rc, overlaps(rc, block, n) ? 0 : DEPTH - 1); /* overlapping writes keep their order */
+	int r = drain(rc, overlaps(rc, block, n) ? 0 : rc->depth - 1); /* overlapping writes keep their order */
 
 	if (r)
 		return r;
@@ -118,8 +120,12 @@ static int submit_all(struct recovery *rc, struct io *io)
 	uint32_t most = io->op == IO_ZERO ? ns->max_zero_blocks : ns->info.max_io_blocks;
 	int r = 0;
 
-	for (uint32_t at = 0; !r && at < io->nblocks; at += most)
-		r = submit_piece(rc, io, io->block + at, MIN(most, io->nblocks - at));
+	for (uint32_t at = 0, n; !r && at < io->nblocks; at += n) {
+		n = MIN(most, io->nblocks - at);
+		if (io->op != IO_ZERO)
+			n = ns_same_key(ns, (uint8_t *)io->mem + (size_t)at * BLOCK_SIZE, n);
+		r = submit_piece(rc, io, io->block + at, n);
+	}
 	return r;
 }
 

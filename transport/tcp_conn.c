@@ -267,7 +267,7 @@ static int tcp_arm(struct wire *wire)
 }
 
 /* TCP knows no device and no registration: map stays away, and keys are NULL. */
-static int tcp_domain_open(struct wire_domain **domain, const struct ns_addr *addr)
+static int tcp_domain_open(struct wire_domain **domain, const struct ns_addr *addr, char *why, size_t why_len)
 {
 	*domain = NULL;
 	return 0;

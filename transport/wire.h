@@ -83,8 +83,11 @@ struct wire_fd {
 
 struct wire_ops {
 	const char *name;
-	int (*domain_open)(struct wire_domain **, const struct ns_addr *);
+	/* Connects nothing, but may look for the device that leads to the address. One line in why on failure. */
+	int (*domain_open)(struct wire_domain **, const struct ns_addr *, char *why, size_t why_len);
 	void (*domain_close)(struct wire_domain *);
+	/* NULL where the fabric registers nothing. The key stays where it is until unmap: the fabric may change it while no
+	 * queue is connected (another device). -E_MEMLOCK: beyond what may be locked. */
 	int (*map)(struct wire_domain *, void *mem, size_t len, unsigned access, struct wire_key *);
 	void (*unmap)(struct wire_domain *, struct wire_key *);
 	/* Blocking up to conf->connect_ms. stats may be NULL (admin queue). */
@@ -103,5 +106,11 @@ struct wire_ops {
 };
 
 extern const struct wire_ops wire_tcp, wire_inproc;
+#ifdef NVOFS_RDMA
+extern const struct wire_ops wire_rdma;
+#endif
+
+/* NULL, and one line in why: this build cannot do it. */
+const struct wire_ops *wire_find(enum transport_type, char *why, size_t why_len);
 
 #endif

@@ -38,7 +38,7 @@ void inproc_break(struct inproc_queue *q)
 	q->dead = -E_LOST;
 }
 
-static int inproc_domain_open(struct wire_domain **domain, const struct ns_addr *addr)
+static int inproc_domain_open(struct wire_domain **domain, const struct ns_addr *addr, char *why, size_t why_len)
 {
 	*domain = NULL;
 	return 0;
