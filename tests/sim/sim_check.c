@@ -27,7 +27,8 @@ static void found(void *arg, const char *line)
 
 static int check(const struct check_source *source)
 {
-	struct check_conf conf = {.source = *source, .found = found};
+	static uint8_t mem[CHECK_MEM] __attribute__((aligned(4096)));
+	struct check_conf conf = {.source = *source, .found = found, .mem = mem};
 	struct check_report report;
 	int r = check_run(&conf, &report);
 

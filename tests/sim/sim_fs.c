@@ -3,6 +3,7 @@
 #include "tests/sim/sim_fs.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,8 @@ struct sim *sim_new(const struct sim_conf *conf)
 	struct sim *s = calloc(1, sizeof(*s));
 
 	assert(s);
+	mallopt(M_MMAP_THRESHOLD, 64 << 20); /* thousands of mounts a second: keep the memory */
+	mallopt(M_TRIM_THRESHOLD, 256 << 20);
 	s->conf = *conf;
 	s->rng.state = conf->seed;
 	clock_virtual_set(1000 * NS_PER_S);

@@ -29,6 +29,7 @@ struct sim {
 	struct cache *cache;
 	struct fs *fs;
 	struct rng rng;
+	uint64_t skip;         /* an inode whose contents sim_load leaves out; 0: none */
 	uint64_t limit;        /* virtual ns that one operation may take; 0: a day */
 	unsigned next_worker;
 	bool stuck;            /* an operation did not end within the limit */

@@ -14,7 +14,7 @@ static int load_contents(struct sim *s, struct mnode *n)
 {
 	static uint8_t buf[CHUNK];
 
-	for (uint64_t off = 0; off < n->size;) {
+	for (uint64_t off = 0; off < n->size && n->ino != s->skip;) {
 		uint32_t len = (uint32_t)MIN(n->size - off, CHUNK);
 		int64_t r;
 

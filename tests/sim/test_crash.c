@@ -199,6 +199,10 @@ static int record(struct crash *c)
 	c->w.trace = c->o->trace;
 	c->w.max_size = rng_one_in(&c->rng, 3) ? 1000000 : 30000;
 	c->w.max_nodes = 15;
+	if (rng_one_in(&c->rng, 5))
+		r = world_ballast(&c->w, 1200);
+	if (r == 0 && rng_one_in(&c->rng, 8))
+		r = world_age_journal(&c->w, (unsigned)rng_range(&c->rng, 940, 1020));
 	for (uint64_t i = 0; r == 0 && i < rng_below(&c->rng, 40); i++)
 		r = world_step(&c->w);
 	if (r == 0 && sim_checkpoint(c->w.s))

@@ -233,7 +233,9 @@ static int mode_full(struct world *w)
 static const struct mode {
 	const char *name;
 	int (*run)(struct world *);
-} modes[] = {{"loss", mode_loss}, {"kill", mode_kill}, {"error", mode_error}, {"damage", mode_damage}, {"full", mode_full}};
+	bool ballast;          /* also on a device with little space left */
+} modes[] = {{"loss", mode_loss, true}, {"kill", mode_kill, true}, {"error", mode_error, true}, {"damage", mode_damage, false},
+	     {"full", mode_full, false}};
 
 static int run(uint64_t seed, const struct mode *mode)
 {
@@ -248,13 +250,20 @@ static int run(uint64_t seed, const struct mode *mode)
 	conf.workers = (unsigned)rng_range(&r, 1, 2);
 	conf.cache_bytes = rng_one_in(&r, 2) ? 4 * MiB : 8 * MiB;
 	conf.node_bytes = 2 * MiB;
+	if (mode->run != mode_full && rng_one_in(&r, 6))
+		conf.dev.bytes = rng_one_in(&r, 2) ? 300 * MiB : 40 * GiB;
 	conf.commit_ms = rng_one_in(&r, 2) ? 2 : 0;
 	conf.checkpoint_ms = rng_one_in(&r, 2) ? 10 : 0;
 	bad = world_init(&w, &conf);
 	if (!bad) {
 		w.trace = trace;
 		w.max_size = rng_one_in(&r, 2) ? 30000 : 600000;
-		bad = mode->run(&w);
+		if (mode->ballast && conf.dev.bytes == 64 * MiB && rng_one_in(&r, 3)) {
+			w.max_size = 300000;
+			bad = world_ballast(&w, 1200);
+		}
+		if (!bad)
+			bad = mode->run(&w);
 	}
 	if (bad)
 		fprintf(stderr, "FAILED: test_fault --mode %s --seed %" PRIu64 " --steps %" PRIu64 " --runs 1\n", mode->name, seed,

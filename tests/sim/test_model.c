@@ -26,7 +26,7 @@ static void choose(struct sim_conf *c, uint64_t seed, const struct options *o)
 	c->dev.lba_size = rng_one_in(&r, 3) ? 512 : 4096;
 	c->dev.vwc = !rng_one_in(&r, 4);
 	c->dev.mdts = (uint8_t)(rng_one_in(&r, 3) ? 1 : rng_one_in(&r, 2) ? 5 : 0);
-	c->dev.bytes = rng_one_in(&r, 3) ? 300 * MiB : 64 * MiB;
+	c->dev.bytes = rng_one_in(&r, 3) ? 300 * MiB : rng_one_in(&r, 4) ? 40 * GiB : 64 * MiB;
 	c->workers = o->workers ? o->workers : (unsigned)rng_range(&r, 1, 3);
 	c->cache_bytes = rng_one_in(&r, 2) ? 4 * MiB : 16 * MiB;
 	c->node_bytes = rng_one_in(&r, 2) ? 2 * MiB : 8 * MiB;

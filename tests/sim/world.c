@@ -23,7 +23,7 @@ static uint64_t some_inode(struct world *w, uint32_t type)
 	for (size_t i = 0; i < w->m.n; i++) {
 		const struct mnode *n = w->m.nodes[(start + i) % w->m.n];
 
-		if (n->nlink && (!type || (n->mode & S_IFMT) == type))
+		if (n->nlink && n->ino != w->s->skip && (!type || (n->mode & S_IFMT) == type))
 			return n->ino;
 	}
 	return 0;
@@ -67,8 +67,10 @@ static const char *old_name(struct world *w, uint64_t dir, char *buf)
 	const struct mnode *d = model_get(&w->m, dir);
 
 	if (d->nentries && !rng_one_in(&w->rng, 5)) {
-		strcpy(buf, d->entries[rng_below(&w->rng, d->nentries)].name);
-		return buf;
+		const struct mentry *e = &d->entries[rng_below(&w->rng, d->nentries)];
+
+		if (e->ino != w->s->skip)
+			return strcpy(buf, e->name);
 	}
 	return some_name(w, buf);
 }
@@ -703,6 +705,57 @@ int world_init(struct world *w, const struct sim_conf *conf)
 	if (r == 0)
 		model_init(&w->m, &st);
 	return r;
+}
+
+static int learn_all(struct world *w, uint64_t ino)
+{
+	struct mnode *n = model_edit(&w->m, ino);
+	struct stat st;
+	int r = sim_getattr(w->s, ino, &st);
+
+	n->atime = st.st_atim;
+	n->mtime = st.st_mtim;
+	n->ctime = st.st_ctim;
+	n->stamped = 0;
+	return r;
+}
+
+int world_ballast(struct world *w, uint64_t leave)
+{
+	struct stat st;
+	struct fs_info info;
+	int64_t n = 1;
+	int r = sim_mknod(w->s, INO_ROOT, "ballast", S_IFREG | 0600, 0, 0, 0, &st);
+	uint64_t off = 0;
+
+	if (r)
+		return r;
+	model_mknod(&w->m, INO_ROOT, "ballast", st.st_ino, S_IFREG | 0600, 0, 0, 0, NULL);
+	w->s->skip = st.st_ino;
+	memset(w->buf, 0xba, WORLD_BUF);
+	for (fs_info(w->s->fs, &info); n > 0 && info.avail_blocks > leave; fs_info(w->s->fs, &info)) {
+		n = sim_write(w->s, st.st_ino, off, w->buf, (uint32_t)MIN(WORLD_BUF, (info.avail_blocks - leave) * MPAGE), 0);
+		off += (uint64_t)MAX(n, 0);
+	}
+	model_edit(&w->m, st.st_ino)->size = off;
+	if (n <= 0 || sim_checkpoint(w->s) || learn_all(w, st.st_ino) || learn_all(w, INO_ROOT))
+		return -1;
+	w->full = true;
+	return 0;
+}
+
+int world_age_journal(struct world *w, unsigned n)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < n; i++) {
+		struct stat in = {.st_atim = {.tv_nsec = i}};
+
+		r = sim_setattr(w->s, INO_ROOT, SET_ATIME, &in, NULL);
+		if (r == 0)
+			r = sim_fsync(w->s, INO_ROOT);
+	}
+	return r ? r : learn_all(w, INO_ROOT);
 }
 
 void world_exit(struct world *w)

@@ -38,6 +38,10 @@ struct world {
 /* Formats, mounts, takes the root into the model. 0 or a negative code. */
 int world_init(struct world *, const struct sim_conf *);
 void world_exit(struct world *);
+/* Leaves about this many blocks for data: a large file takes the rest, so that blocks are used again soon. */
+int world_ballast(struct world *, uint64_t leave);
+/* Commits n records, so that the journal's position moves on. */
+int world_age_journal(struct world *, unsigned n);
 /* One random operation. 0; or -1 after a report on stderr: the file system did something else than the model. */
 int world_step(struct world *);
 /* Closes every open file. */
