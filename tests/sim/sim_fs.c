@@ -60,6 +60,7 @@ struct sim *sim_new(const struct sim_conf *conf)
 	mallopt(M_TRIM_THRESHOLD, 256 << 20);
 	s->conf = *conf;
 	s->rng.state = conf->seed;
+	list_init(&s->calls);
 	clock_virtual_set(1000 * NS_PER_S);
 	clock_virtual_idle(idle, s);
 	random_fixed(conf->seed | 1);
@@ -194,6 +195,14 @@ void sim_crash(struct sim *s, enum sim_fate fate)
 	ns_give_up(s->ns, -E_LOST);
 	for (int i = 0; i < 1000 && sim_step(s); i++) /* ios come back with the error; nothing reaches the device any more */
 		;
+	list_for_each_safe(l, &s->calls) { /* what was answered with an error meanwhile is ours to free */
+		struct sim_call *c = list_entry(l, struct sim_call, link);
+
+		list_del(&c->link);
+		if (c->done)
+			op_free(c->op);
+		c->op = NULL;
+	}
 	fs_abandon(s->fs);
 	s->fs = NULL;
 	disconnect(s);
@@ -261,6 +270,7 @@ static void finish(struct op *op, int status)
 void sim_call_init(struct sim *s, struct sim_call *c, int (*run)(struct op *))
 {
 	*c = (struct sim_call){0};
+	list_append(&s->calls, &c->link);
 	while (!(c->op = op_new(fs_worker(s->fs, s->next_worker++ % fs_nworkers(s->fs)))))
 		if (!sim_step(s))
 			sim_pass(s);
@@ -292,6 +302,7 @@ int sim_finish(struct sim *s, struct sim_call *c)
 
 void sim_end(struct sim *s, struct sim_call *c)
 {
+	list_del(&c->link);
 	op_free(c->op);
 	c->op = NULL;
 }

@@ -32,6 +32,7 @@ struct sim {
 	uint64_t skip;         /* an inode whose contents sim_load leaves out; 0: none */
 	uint64_t limit;        /* virtual ns that one operation may take; 0: a day */
 	unsigned next_worker;
+	struct list calls;     /* not ended */
 	bool stuck;            /* an operation did not end within the limit */
 	void (*idle)(struct sim *); /* called before time passes; may be NULL */
 	void *idle_arg;
@@ -61,7 +62,8 @@ void sim_run_for(struct sim *, uint64_t ns);
 int sim_wait_writable(struct sim *);
 
 /* ---- operations, to their end ---- */
-struct sim_call {              /* one under way */
+struct sim_call {              /* one under way; at its place until sim_end or sim_crash */
+	struct list link;
 	struct op *op;
 	bool done;
 	int status;

@@ -224,6 +224,7 @@ static int record(struct crash *c)
 		sim_dev_mark(c->w.s->dev, MARK_SYNCED, c->n);
 	} else {
 		sim_crash(c->w.s, FATE_NEVER);
+		world_drop_slow(&c->w);
 	}
 	sim_dev_record(c->w.s->dev, false);
 	return r;

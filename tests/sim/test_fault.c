@@ -84,6 +84,7 @@ static bool claimed(struct world *w)
 static int kill_and_restart(struct world *w, const struct history *h)
 {
 	sim_crash(w->s, (enum sim_fate)rng_below(&w->rng, 4));
+	world_drop_slow(w);
 	if (rng_one_in(&w->rng, 3)) {
 		sim_dev_drop_orphans(w->s->dev);
 		media_cut(sim_dev_media(w->s->dev), (enum media_keep)rng_below(&w->rng, KEEP_CHOICES), &w->rng);
@@ -160,6 +161,7 @@ static int mode_error(struct world *w)
 		r = world_compare(w);
 	if (r == 0) {
 		sim_crash(w->s, FATE_ANY);
+		world_drop_slow(w);
 		r = take_over(w, &h);
 	}
 	history_exit(&h);
@@ -185,6 +187,7 @@ static int mode_damage(struct world *w)
 		r = world_step(w);
 	sim_dev_no_faults(w->s->dev);
 	sim_crash(w->s, FATE_ANY);
+	world_drop_slow(w);
 	if (r || sim_mount(w->s))
 		return r;
 	for (uint64_t i = 0; r == 0 && i < w->m.n; i++) { /* reads may fail, but not lie */
@@ -257,6 +260,7 @@ static int run(uint64_t seed, const struct mode *mode)
 	bad = world_init(&w, &conf);
 	if (!bad) {
 		w.trace = trace;
+		w.slow_reads = rng_one_in(&r, 2);
 		w.max_size = rng_one_in(&r, 2) ? 30000 : 600000;
 		if (mode->ballast && conf.dev.bytes == 64 * MiB && rng_one_in(&r, 3)) {
 			w.max_size = 300000;

@@ -70,6 +70,13 @@ static int run(uint64_t seed, const struct options *o)
 		w.max_size = 40000;
 	if (rng_one_in(&w.rng, 4))
 		w.max_nodes = 400;
+	if (rng_one_in(&w.rng, 2)) {
+		struct sim_fault late = {.type = FAULT_LATE, .ops = SIM_OP(NVME_IO_READ), .last = UINT64_MAX, .count = UINT64_MAX,
+					 .per_mille = 60, .delay = 2 * NS_PER_S};
+
+		w.slow_reads = true;
+		sim_dev_fault(w.s->dev, &late);
+	}
 	fs_info(w.s->fs, &info);
 	r = 0;
 	for (uint64_t i = 0; r == 0 && i < o->steps; i++) {

@@ -645,13 +645,25 @@ static int do_parallel(struct world *w)
 	return r;
 }
 
+static int do_slow_read(struct world *w)
+{
+	uint64_t ino = some_file(w), off = some_size(w, w->max_size);
+	uint32_t len = (uint32_t)some_size(w, WORLD_BUF - 1) + 1;
+
+	if (!w->slow_reads)
+		return 0;
+	WHAT("slow read %" PRIu64 " %u bytes at %" PRIu64, ino, len, off);
+	world_slow_start(w, ino, off, len);
+	return 0;
+}
+
 static const struct {
 	int (*run)(struct world *);
 	unsigned weight;
 } operations[] = {
 	{do_make, 14}, {do_link, 4},      {do_remove, 9},  {do_rename, 8}, {do_write, 22}, {do_read, 8},  {do_truncate, 8},
 	{do_xattr, 6}, {do_setattr, 5},   {do_open, 6},    {do_seek, 2},   {do_sync, 5},   {do_pass, 1},  {do_lookup, 4},
-	{do_fallocate, 3}, {do_parallel, 10},
+	{do_fallocate, 3}, {do_parallel, 10}, {do_slow_read, 6},
 };
 
 int world_step(struct world *w)
@@ -680,7 +692,7 @@ int world_step(struct world *w)
 	if (learn(w, start))
 		return -1;
 	sweep(w);
-	return 0;
+	return world_slow_step(w);
 }
 
 /* ---- as a whole ---- */
@@ -760,14 +772,17 @@ int world_age_journal(struct world *w, unsigned n)
 
 void world_exit(struct world *w)
 {
-	model_exit(&w->m);
 	sim_free(w->s);
+	world_drop_slow(w);
+	model_exit(&w->m);
 	free(w->buf);
 	free(w->buf2);
 }
 
 int world_close_all(struct world *w)
 {
+	if (world_finish_slow(w))
+		return -1;
 	for (unsigned i = 0; i < WORLD_OPEN; i++) {
 		int r = w->open[i] ? sim_release(w->s, w->open[i]) : 0;
 

@@ -12,6 +12,16 @@
 
 #define WORLD_OPEN 6u
 #define WORLD_BUF (1 * MiB)
+#define WORLD_SLOW 3u
+
+/* A read that is on its way while other things happen: each page of it must be what the file had at some time since. */
+struct slow_read {
+	struct sim_call call;      /* op NULL: none */
+	uint64_t ino, off;
+	uint32_t len;
+	struct model *seen;        /* since it began */
+	size_t nseen;
+};
 
 struct world {
 	struct sim *s;
@@ -28,6 +38,8 @@ struct world {
 	bool changed;              /* the last step changed something */
 	bool parallel;             /* the last step was several operations at once, each on an inode of its own */
 	bool no_parallel;
+	bool slow_reads;
+	struct slow_read slow[WORLD_SLOW];
 	bool trace;
 	uint64_t errors;           /* tolerated */
 	uint64_t open[WORLD_OPEN]; /* inodes; 0: free */
@@ -44,6 +56,12 @@ int world_ballast(struct world *, uint64_t leave);
 int world_age_journal(struct world *, unsigned n);
 /* One random operation. 0; or -1 after a report on stderr: the file system did something else than the model. */
 int world_step(struct world *);
+/* Slow reads: waits for all and judges them / forgets them (the file system is gone, or about to be). */
+int world_finish_slow(struct world *);
+void world_drop_slow(struct world *);
+/* Of world_step. */
+int world_slow_step(struct world *);
+void world_slow_start(struct world *, uint64_t ino, uint64_t off, uint32_t len);
 /* Closes every open file. */
 int world_close_all(struct world *);
 /* The whole tree against the model; 0, or -1 after a report. */
