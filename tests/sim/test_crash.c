@@ -4,7 +4,11 @@
  * must be the state after some prefix of the operations, not before the last acknowledged fsync and not after the
  * last operation begun. Then recovery itself is cut.
  *
- *   test_crash [--seed N] [--workloads N] [--ops N] [--cuts N per workload] [--seconds N] [--trace] */
+ *   test_crash [--seed N] [--workloads N] [--ops N] [--cuts N per workload] [--seconds N] [--trace]
+ *   test_crash --exhaustive K [--seed N] [--workloads N] [--seconds N]
+ *
+ * Exhaustive: every workload of K operations of a small set (world_ace.c), each followed by nothing, fsync or a
+ * checkpoint, cut after every event; the seed is the number of the first workload, taken in a scattered order. */
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -21,7 +25,7 @@
 enum { MARK_BEGUN = 1, MARK_SYNCED };
 
 struct options {
-	uint64_t seed, workloads, ops, cuts, seconds;
+	uint64_t seed, workloads, ops, cuts, seconds, exhaustive;
 	bool trace;
 };
 
@@ -186,8 +190,27 @@ static void choose(struct sim_conf *conf, uint64_t seed)
 	conf->checkpoint_ms = rng_one_in(&r, 2) ? 3 : 0;
 }
 
-/* Runs the workload with the record on. */
-static int record(struct crash *c)
+static uint64_t nworkloads(const struct options *o)
+{
+	uint64_t n = 1;
+
+	for (uint64_t i = 0; i < o->exhaustive; i++)
+		n *= WORLD_ACE * 3;
+	return n;
+}
+
+/* One of the K operations of workload number c->seed. */
+static int exhaustive_op(struct crash *c, uint64_t i)
+{
+	/* a step that has no common divisor with the number of workloads (26 * 3) ^ K visits each once */
+	uint64_t code = c->seed * 1000003 % nworkloads(c->o);
+
+	for (; i > 0; i--)
+		code /= WORLD_ACE * 3;
+	return world_ace_op(&c->w, code % WORLD_ACE, code / WORLD_ACE % 3);
+}
+
+static int prepare(struct crash *c)
 {
 	struct sim_conf conf;
 	int r;
@@ -197,6 +220,8 @@ static int record(struct crash *c)
 	if (r)
 		return r;
 	c->w.trace = c->o->trace;
+	if (c->o->exhaustive)
+		return world_ace_init(&c->w);
 	c->w.max_size = rng_one_in(&c->rng, 3) ? 1000000 : 30000;
 	c->w.max_nodes = 15;
 	if (rng_one_in(&c->rng, 5))
@@ -205,14 +230,22 @@ static int record(struct crash *c)
 		r = world_age_journal(&c->w, (unsigned)rng_range(&c->rng, 940, 1020));
 	for (uint64_t i = 0; r == 0 && i < rng_below(&c->rng, 40); i++)
 		r = world_step(&c->w);
-	if (r == 0 && sim_checkpoint(c->w.s))
-		r = -1;
+	return r ? r : sim_checkpoint(c->w.s);
+}
+
+/* Runs the workload with the record on. */
+static int record(struct crash *c)
+{
+	int r = prepare(c);
+
+	if (!c->w.s->fs)
+		return -1;
 	media_push(sim_dev_media(c->w.s->dev));
 	sim_dev_record(c->w.s->dev, true);
 	model_copy(&c->after[0].m, &c->w.m);
 	for (c->n = 0; r == 0 && c->n < c->o->ops; c->n++) {
 		sim_dev_mark(c->w.s->dev, MARK_BEGUN, c->n + 1);
-		r = world_step(&c->w);
+		r = c->o->exhaustive ? exhaustive_op(c, c->n) : world_step(&c->w);
 		model_copy(&c->after[c->n + 1].m, &c->w.m);
 		c->after[c->n + 1].parallel = c->w.parallel;
 		if (c->w.synced)
@@ -247,8 +280,8 @@ static int replay(struct crash *c, uint64_t deadline)
 		if (real_seconds() >= deadline)
 			break;
 		/* every event if there are few, else by chance */
-		if (e->type < EV_DONE && rng_below(&c->rng, cuts) < c->o->cuts / 3 + 1)
-			r = cuts_at(c, cuts * KEEP_CHOICES <= c->o->cuts);
+		if (e->type < EV_DONE && (c->o->exhaustive || rng_below(&c->rng, cuts) < c->o->cuts / 3 + 1))
+			r = cuts_at(c, c->o->exhaustive || cuts * KEEP_CHOICES <= c->o->cuts);
 		else
 			sim_dev_apply(d, c->at, false);
 	}
@@ -266,8 +299,8 @@ static int run(uint64_t seed, const struct options *o, uint64_t deadline, uint64
 		r = replay(&c, deadline);
 	*states += c.states;
 	if (r)
-		fprintf(stderr, "FAILED: test_crash --seed %" PRIu64 " --ops %" PRIu64 " --cuts %" PRIu64 " --workloads 1\n", seed,
-			o->ops, o->cuts);
+		fprintf(stderr, "FAILED: test_crash --exhaustive %" PRIu64 " --seed %" PRIu64 " --ops %" PRIu64 " --cuts %" PRIu64 " --workloads 1\n",
+			o->exhaustive, seed, o->ops, o->cuts);
 	for (uint64_t i = 0; i <= o->ops; i++)
 		model_exit(&c.after[i].m);
 	free(c.after);
@@ -280,7 +313,7 @@ int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{"seed", 1, 0, 's'}, {"workloads", 1, 0, 'w'}, {"ops", 1, 0, 'n'}, {"cuts", 1, 0, 'c'}, {"seconds", 1, 0, 't'},
-		{"trace", 0, 0, 'x'}, {0},
+		{"trace", 0, 0, 'x'}, {"exhaustive", 1, 0, 'e'}, {0},
 	};
 	struct options o = {.seed = 1, .workloads = UINT64_MAX, .ops = 40, .cuts = 100, .seconds = 30};
 	uint64_t states = 0, i, start = real_seconds();
@@ -297,6 +330,8 @@ int main(int argc, char **argv)
 			o.cuts = strtoull(optarg, NULL, 0);
 		else if (c == 't')
 			o.seconds = strtoull(optarg, NULL, 0);
+		else if (c == 'e')
+			o.exhaustive = strtoull(optarg, NULL, 0);
 		else if (c == 'x')
 			o.trace = true;
 		else
@@ -305,6 +340,10 @@ int main(int argc, char **argv)
 	log_init("test_crash", o.trace ? LOG_L_DEBUG : LOG_L_ERROR);
 	if (!o.trace) /* what goes wrong is meant to */
 		log_to_fd(open("/dev/null", O_WRONLY | O_CLOEXEC));
+	if (o.exhaustive) {
+		o.ops = o.exhaustive;
+		o.workloads = MIN(o.workloads, nworkloads(&o));
+	}
 	for (i = 0; i < o.workloads && !bad && real_seconds() < start + o.seconds; i++)
 		bad = run(o.seed + i, &o, start + o.seconds, &states) != 0;
 	printf("crash: %" PRIu64 " workloads, %" PRIu64 " crash states in %" PRIu64 " s from seed %" PRIu64 ": %s\n", i, states,

@@ -304,7 +304,7 @@ int main(int argc, char **argv)
 		{"trace", 0, 0, 'x'}, {0},
 	};
 	const char *mode = NULL;
-	uint64_t seed = 1, runs = UINT64_MAX, seconds = 10;
+	uint64_t seed = 1, runs = UINT64_MAX, seconds = 6;
 	int c, bad = 0;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {

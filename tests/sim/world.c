@@ -229,6 +229,14 @@ static void sweep(struct world *w)
 			model_forget(&w->m, w->m.nodes[i]->ino);
 }
 
+int world_settle(struct world *w, struct timespec start)
+{
+	if (learn(w, start))
+		return -1;
+	sweep(w);
+	return 0;
+}
+
 /* ---- the operations ---- */
 
 static int do_make(struct world *w)
@@ -648,7 +656,7 @@ static int do_parallel(struct world *w)
 static int do_slow_read(struct world *w)
 {
 	uint64_t ino = some_file(w), off = some_size(w, w->max_size);
-	uint32_t len = (uint32_t)some_size(w, WORLD_BUF - 1) + 1;
+	uint32_t len = (uint32_t)some_size(w, w->s->conf.cache_bytes / 16) + 1; /* pinned until the step after it is done */
 
 	if (!w->slow_reads)
 		return 0;
@@ -689,10 +697,7 @@ int world_step(struct world *w)
 		}
 		pick -= operations[i].weight;
 	}
-	if (learn(w, start))
-		return -1;
-	sweep(w);
-	return world_slow_step(w);
+	return world_settle(w, start) ? -1 : world_slow_step(w);
 }
 
 /* ---- as a whole ---- */

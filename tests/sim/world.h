@@ -56,6 +56,13 @@ int world_ballast(struct world *, uint64_t leave);
 int world_age_journal(struct world *, unsigned n);
 /* One random operation. 0; or -1 after a report on stderr: the file system did something else than the model. */
 int world_step(struct world *);
+/* After operations that began at start: learns the times of what they stamped, forgets what nobody has any more. */
+int world_settle(struct world *, struct timespec start);
+/* world_ace.c: operation number op (below WORLD_ACE) of the exhaustive workloads, followed by nothing, fsync or a
+ * checkpoint (after: 0, 1, 2). What it would work on may be gone: then nothing happens. world_ace_init makes that. */
+#define WORLD_ACE 26u
+int world_ace_init(struct world *);
+int world_ace_op(struct world *, unsigned op, unsigned after);
 /* Slow reads: waits for all and judges them / forgets them (the file system is gone, or about to be). */
 int world_finish_slow(struct world *);
 void world_drop_slow(struct world *);
