@@ -133,6 +133,8 @@ static bool is_fault(const struct world *w, int r)
 static int judge(struct world *w, int got, int expected)
 {
 	if (is_fault(w, got)) {
+		if (w->trace)
+			fprintf(stderr, "  failed: %s\n", err_name(got));
 		w->errors++;
 		return 0;
 	}
@@ -656,7 +658,7 @@ static int do_parallel(struct world *w)
 static int do_slow_read(struct world *w)
 {
 	uint64_t ino = some_file(w), off = some_size(w, w->max_size);
-	uint32_t len = (uint32_t)some_size(w, w->s->conf.cache_bytes / 16) + 1; /* pinned until the step after it is done */
+	uint32_t len = (uint32_t)some_size(w, w->s->conf.cache_bytes / 16 - 1) + 1; /* pinned until the step after it is done */
 
 	if (!w->slow_reads)
 		return 0;
@@ -815,7 +817,8 @@ int world_remount(struct world *w)
 {
 	int r;
 
-	if (world_close_all(w))
+	/* Not claimed yet, it would leave the device as it is, and late commands of a killed daemon could still change it. */
+	if (world_close_all(w) || sim_wait_writable(w->s))
 		return -1;
 	r = sim_unmount(w->s);
 	if (r)
