@@ -25,13 +25,14 @@ static void found(void *arg, const char *line)
 	fprintf(stderr, "check: %s\n", line);
 }
 
-static int check(const struct check_source *source)
+static int check(struct sim *s, const struct check_source *source)
 {
 	static uint8_t mem[CHECK_MEM] __attribute__((aligned(4096)));
 	struct check_conf conf = {.source = *source, .found = found, .mem = mem};
 	struct check_report report;
 	int r = check_run(&conf, &report);
 
+	s->orphans = report.orphans;
 	return r ? r : report.errors ? -E_BAD_ITEM : 0;
 }
 
@@ -39,7 +40,7 @@ int sim_check(struct sim *s)
 {
 	struct check_source media = {.read = read_media, .arg = s->dev, .nblocks = s->conf.dev.bytes / FS_BLOCK};
 
-	return check(&media);
+	return check(s, &media);
 }
 
 int sim_check_replayed(struct sim *s)
@@ -55,7 +56,7 @@ int sim_check_replayed(struct sim *s)
 		r = fs_checkpoint_to(s->fs, check_overlay_write, overlay);
 		source = check_overlay_source(overlay, &media);
 		if (r == 0)
-			r = check(&source);
+			r = check(s, &source);
 		check_overlay_free(overlay);
 	}
 	sim_unmount(s);

@@ -44,6 +44,8 @@ static void idle(void *arg, uint64_t ns)
 
 	if (sim_dev_run(s->dev))
 		return;
+	if (s->idle && s->ns && s->cache) /* not while connecting for the first time */
+		s->idle(s);
 	if (s->ns)
 		next = MIN(next, clock_now() + MIN(ns_control(s->ns), DAY));
 	next = MIN(next, sim_dev_next(s->dev));
@@ -223,8 +225,6 @@ void sim_pass(struct sim *s)
 {
 	uint64_t left = DAY;
 
-	if (s->idle)
-		s->idle(s);
 	if (s->fs) /* what happened meanwhile may have changed what is due */
 		left = MIN(left, fs_tick(s->fs));
 	for (unsigned i = 0; s->fs && i < fs_nworkers(s->fs); i++)

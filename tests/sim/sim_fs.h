@@ -29,12 +29,13 @@ struct sim {
 	struct cache *cache;
 	struct fs *fs;
 	struct rng rng;
+	uint64_t orphans;      /* that the last check found */
 	uint64_t skip;         /* an inode whose contents sim_load leaves out; 0: none */
 	uint64_t limit;        /* virtual ns that one operation may take; 0: a day */
 	unsigned next_worker;
 	struct list calls;     /* not ended */
 	bool stuck;            /* an operation did not end within the limit */
-	void (*idle)(struct sim *); /* called before time passes; may be NULL */
+	void (*idle)(struct sim *); /* called before time passes once there is a connection; may be NULL */
 	void *idle_arg;
 };
 
@@ -96,6 +97,8 @@ int64_t sim_lseek(struct sim *, uint64_t ino, uint64_t off, unsigned whence);
 int sim_fsync(struct sim *, uint64_t ino);
 int sim_checkpoint(struct sim *);
 int sim_readdir(struct sim *, uint64_t ino, unsigned per_call, struct mnode *into); /* adds the entries */
+/* One call from *cookie on, at most n entries; moves *cookie. How many entries, or an error. */
+int sim_readdir_some(struct sim *, uint64_t ino, uint64_t *cookie, unsigned n, struct mnode *into);
 int64_t sim_getxattr(struct sim *, uint64_t ino, const char *name, void *buf, uint32_t len);
 int sim_setxattr(struct sim *, uint64_t ino, const char *name, const void *value, uint32_t len, int flags);
 int64_t sim_listxattr(struct sim *, uint64_t ino, char *buf, uint32_t len);

@@ -346,27 +346,36 @@ static void reset(struct op *op)
 
 	l->into->nentries = l->from;
 	l->n = 0;
+	l->next = op->off;
+}
+
+int sim_readdir_some(struct sim *s, uint64_t ino, uint64_t *cookie, unsigned n, struct mnode *into)
+{
+	struct listing l = {.into = into, .room = n, .from = into->nentries, .next = *cookie};
+	unsigned plus = (unsigned)rng_below(&s->rng, 2);
+	int r;
+
+	sim_call_init(s, &l.call, fs_readdir);
+	l.call.op->ino = ino;
+	l.call.op->off = *cookie;
+	l.call.op->flags = plus;
+	l.call.op->emit = emit;
+	l.call.op->reset = reset;
+	r = run_plain(s, &l.call);
+	for (size_t i = l.from; r == 0 && plus && i < into->nentries; i++)
+		fs_forget(s->fs, into->entries[i].ino, 1);
+	*cookie = l.next;
+	return r ? r : (int)l.n;
 }
 
 int sim_readdir(struct sim *s, uint64_t ino, unsigned per_call, struct mnode *into)
 {
-	struct listing l = {.into = into, .room = per_call};
-	unsigned plus = (unsigned)rng_below(&s->rng, 2);
+	uint64_t cookie = 0;
 	int r;
 
-	do {
-		l.from = into->nentries;
-		l.n = 0;
-		sim_call_init(s, &l.call, fs_readdir);
-		l.call.op->ino = ino;
-		l.call.op->off = l.next;
-		l.call.op->flags = plus;
-		l.call.op->emit = emit;
-		l.call.op->reset = reset;
-		r = run_plain(s, &l.call);
-		for (size_t i = l.from; r == 0 && plus && i < into->nentries; i++)
-			fs_forget(s->fs, into->entries[i].ino, 1);
-	} while (r == 0 && l.n);
+	do
+		r = sim_readdir_some(s, ino, &cookie, per_call, into);
+	while (r > 0);
 	return r;
 }
 

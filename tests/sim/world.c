@@ -332,8 +332,10 @@ static int do_write(struct world *w)
 	if (!ino)
 		return 0;
 	off = append ? model_get(&w->m, ino)->size : some_size(w, w->max_size);
+	if (rng_one_in(&w->rng, 200) && !append)
+		off += 70 * MiB; /* far behind a hole */
 	len += !len;
-	if (off + len > 2 * w->max_size)
+	if (off + len > 2 * w->max_size && off < 70 * MiB)
 		return 0;
 	fill(w, len);
 	WHAT("write %" PRIu64 " %u bytes at %" PRIu64 "%s", ino, len, off, append ? " (append)" : "");
@@ -699,7 +701,7 @@ int world_step(struct world *w)
 		}
 		pick -= operations[i].weight;
 	}
-	return world_settle(w, start) ? -1 : world_slow_step(w);
+	return world_settle(w, start) || world_list_step(w) ? -1 : world_slow_step(w);
 }
 
 /* ---- as a whole ---- */
@@ -781,6 +783,7 @@ void world_exit(struct world *w)
 {
 	sim_free(w->s);
 	world_drop_slow(w);
+	world_list_drop(w);
 	model_exit(&w->m);
 	free(w->buf);
 	free(w->buf2);
@@ -826,6 +829,8 @@ int world_remount(struct world *w)
 	r = sim_check(w->s);
 	if (r)
 		return wrong(w, "the checker is not content: %s", err_name(r));
+	if (w->s->orphans)
+		return wrong(w, "%" PRIu64 " orphans are left after an orderly end", w->s->orphans);
 	r = sim_mount(w->s);
 	if (r)
 		return wrong(w, "mount: %s", err_name(r));

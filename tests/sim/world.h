@@ -38,6 +38,11 @@ struct world {
 	bool changed;              /* the last step changed something */
 	bool parallel;             /* the last step was several operations at once, each on an inode of its own */
 	bool no_parallel;
+	struct mnode *listing;     /* a directory that is being read, and the names found so far; NULL: none */
+	uint64_t cookie;
+	struct model listed_from;  /* as it was when the reading began */
+	char (*changed_names)[256];/* made, removed or renamed in it since */
+	size_t nchanged;
 	bool slow_reads;
 	struct slow_read slow[WORLD_SLOW];
 	bool trace;
@@ -66,6 +71,9 @@ int world_ace_op(struct world *, unsigned op, unsigned after);
 /* Slow reads: waits for all and judges them / forgets them (the file system is gone, or about to be). */
 int world_finish_slow(struct world *);
 void world_drop_slow(struct world *);
+/* A directory read in many small calls while it changes: who was there all the time is found once. */
+int world_list_step(struct world *);
+void world_list_drop(struct world *);
 /* Of world_step. */
 int world_slow_step(struct world *);
 void world_slow_start(struct world *, uint64_t ino, uint64_t off, uint32_t len);
