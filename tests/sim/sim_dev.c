@@ -60,6 +60,19 @@ static uint64_t late_limit(const struct sim_dev *d, const struct sim_ctrl *c)
 	return c->last_rx + 2ull * c->kato_ms * NS_PER_MS + d->conf.cqt_ms * NS_PER_MS;
 }
 
+/* The power goes in the middle of a write. */
+static void tear(struct sim_dev *d, struct sim_cmd *c)
+{
+	uint64_t lba = get64(c->sqe.rw.slba);
+	uint32_t size = d->conf.lba_size, percent = (uint32_t)rng_below(&d->rng, 101);
+
+	if (c->sqe.opcode != NVME_IO_WRITE || !range_fits(lba, c->len / size, d->conf.bytes / size))
+		return;
+	for (uint32_t i = 0; i < c->len / size; i++)
+		if (rng_below(&d->rng, 100) < percent)
+			sim_event_write(d, c, lba + i, 1, (const uint8_t *)c->slot->mem + (size_t)i * size, true);
+}
+
 static void orphan(struct sim_dev *d, struct sim_cmd *c, enum sim_fate fate)
 {
 	uint64_t now = clock_now(), limit = late_limit(d, c->ctrl);
@@ -67,6 +80,10 @@ static void orphan(struct sim_dev *d, struct sim_cmd *c, enum sim_fate fate)
 	if (c->executed || c->parked || c->queue->qid == 0) {
 		cmd_free(c);
 		return;
+	}
+	if (fate == FATE_TORN) {
+		tear(d, c);
+		fate = FATE_NEVER;
 	}
 	if (c->slot->dir == SLOT_TO_CTRL && c->len) {
 		c->data = malloc(c->len);
@@ -121,7 +138,9 @@ void sim_dev_lose(struct sim_dev *d, enum sim_fate fate, uint64_t down)
 
 void sim_dev_power_cut(struct sim_dev *d, enum media_keep keep, uint64_t down)
 {
-	sim_dev_lose(d, rng_one_in(&d->rng, 2) ? FATE_NEVER : FATE_ANY, down);
+	static const enum sim_fate fates[] = {FATE_NEVER, FATE_ANY, FATE_TORN};
+
+	sim_dev_lose(d, fates[rng_below(&d->rng, 3)], down);
 	sim_dev_drop_orphans(d);
 	media_cut(&d->media, keep, &d->rng);
 }

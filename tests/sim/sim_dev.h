@@ -73,7 +73,7 @@ struct sim_fault {
 #define SIM_OP(opcode) (1u << (opcode))
 
 /* What becomes of commands in flight when their association dies. */
-enum sim_fate { FATE_ANY, FATE_EXECUTED, FATE_NEVER, FATE_LATER };
+enum sim_fate { FATE_ANY, FATE_EXECUTED, FATE_NEVER, FATE_LATER, FATE_TORN /* some of its LBAs, at once */ };
 
 struct sim_dev;
 struct inproc_peer;
@@ -98,7 +98,8 @@ void sim_dev_pause_faults(struct sim_dev *, bool pause);
 uint64_t sim_dev_fault_hits(const struct sim_dev *);
 /* All associations die now; connecting fails for down ns. */
 void sim_dev_lose(struct sim_dev *, enum sim_fate, uint64_t down);
-/* As above, and the power goes: the cache keeps what keep says; commands in flight never execute, or did just now. */
+/* As above, and the power goes: the cache keeps what keep says; commands in flight never execute, or did just now, or a
+ * part of them did. */
 void sim_dev_power_cut(struct sim_dev *, enum media_keep, uint64_t down);
 /* Until when commands of dead associations may take effect; 0: there are none. */
 uint64_t sim_dev_orphans_until(const struct sim_dev *);

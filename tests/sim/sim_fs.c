@@ -37,7 +37,7 @@ void sim_conf_init(struct sim_conf *c, uint64_t seed)
 }
 
 /* Somebody inside sleeps (mounting, connecting): the device and the connection go on meanwhile. */
-static void idle(void *arg, uint64_t ns)
+void sim_idle(void *arg, uint64_t ns)
 {
 	struct sim *s = arg;
 	uint64_t next = clock_now() + MIN(ns, DAY), now;
@@ -50,7 +50,21 @@ static void idle(void *arg, uint64_t ns)
 		next = MIN(next, clock_now() + MIN(ns_control(s->ns), DAY));
 	next = MIN(next, sim_dev_next(s->dev));
 	now = clock_now();
+	next = s->at_most ? MIN(next, now + s->at_most) : next;
 	clock_virtual_add(next > now ? next - now : 1000); /* something is due and did nothing: it wants a little time */
+}
+
+struct sim *sim_join(struct sim *other)
+{
+	struct sim *s = calloc(1, sizeof(*s));
+
+	assert(s);
+	s->conf = other->conf;
+	s->rng.state = other->rng.state ^ 1;
+	s->dev = other->dev;
+	s->joined = true;
+	list_init(&s->calls);
+	return s;
 }
 
 struct sim *sim_new(const struct sim_conf *conf)
@@ -64,7 +78,7 @@ struct sim *sim_new(const struct sim_conf *conf)
 	s->rng.state = conf->seed;
 	list_init(&s->calls);
 	clock_virtual_set(1000 * NS_PER_S);
-	clock_virtual_idle(idle, s);
+	clock_virtual_idle(sim_idle, s);
 	random_fixed(conf->seed | 1);
 	s->dev = sim_dev_new(&conf->dev);
 	return s;
@@ -85,10 +99,12 @@ void sim_free(struct sim *s)
 	if (s->fs)
 		sim_crash(s, FATE_NEVER);
 	disconnect(s);
-	sim_dev_free(s->dev);
-	clock_virtual_set(0);
-	clock_virtual_idle(NULL, NULL);
-	random_fixed(0);
+	if (!s->joined) {
+		sim_dev_free(s->dev);
+		clock_virtual_set(0);
+		clock_virtual_idle(NULL, NULL);
+		random_fixed(0);
+	}
 	free(s);
 }
 
@@ -97,6 +113,7 @@ static int connect_ns(struct sim *s)
 	struct ns_conf conf = {.flags = NS_NO_THREAD, .nr_queues = s->conf.workers,
 			       .reclaim = fs_reclaim, .reclaim_arg = &s->fs};
 	struct cache_conf cache = {.bytes = s->conf.cache_bytes};
+	unsigned tries = 0;
 	char why[256] = "";
 	size_t len;
 	void *mem;
@@ -111,7 +128,9 @@ static int connect_ns(struct sim *s)
 	snprintf(conf.addr.hostnqn, sizeof(conf.addr.hostnqn), "nqn.2014-08.org.nvmexpress:uuid:sim");
 	conf.addr.has_hostid = true;
 	memset(conf.addr.hostid, 0x5a, 16);
-	r = ns_open(&s->ns, &conf, why, sizeof(why));
+	do /* it may be down for a while */
+		r = ns_open(&s->ns, &conf, why, sizeof(why));
+	while (r == -E_CONNECT_REFUSED && tries++ < 20 && (clock_sleep(NS_PER_S), true));
 	if (r == 0)
 		r = cache_new(&s->cache, &cache);
 	if (r == 0) {
@@ -137,7 +156,7 @@ int sim_format(struct sim *s)
 	conf.cache = s->cache;
 	uuid_random(conf.uuid);
 	r = fs_format(&conf, why, sizeof(why));
-	if (r)
+	if (r && !s->quiet)
 		fprintf(stderr, "sim: format: %s (%s)\n", why, err_name(r));
 	disconnect(s);
 	return r;
@@ -163,7 +182,8 @@ static int mount_as(struct sim *s, bool readonly, bool offline)
 	conf.cache = s->cache;
 	r = fs_mount(&s->fs, &conf, why, sizeof(why));
 	if (r) {
-		fprintf(stderr, "sim: mount: %s (%s)\n", why, err_name(r));
+		if (!s->quiet)
+			fprintf(stderr, "sim: mount: %s (%s)\n", why, err_name(r));
 		s->fs = NULL;
 		disconnect(s);
 	}
@@ -186,7 +206,7 @@ int sim_unmount(struct sim *s)
 
 	s->fs = NULL;
 	disconnect(s);
-	if (r)
+	if (r && !s->quiet)
 		fprintf(stderr, "sim: unmount: %s\n", err_name(r));
 	return r;
 }
@@ -229,7 +249,7 @@ void sim_pass(struct sim *s)
 		left = MIN(left, fs_tick(s->fs));
 	for (unsigned i = 0; s->fs && i < fs_nworkers(s->fs); i++)
 		left = MIN(left, lane_timeout(fs_worker(s->fs, i)->lane));
-	idle(s, left);
+	sim_idle(s, left);
 }
 
 void sim_run_for(struct sim *s, uint64_t ns)
@@ -293,7 +313,6 @@ int sim_finish(struct sim *s, struct sim_call *c)
 			sim_pass(s);
 		if (clock_now() > end) {
 			fprintf(stderr, "sim: an operation does not end\n");
-			s->stuck = true;
 			abort(); /* its op is still linked in the file system: nothing sensible can follow */
 		}
 	}

@@ -34,14 +34,18 @@ struct sim {
 	uint64_t limit;        /* virtual ns that one operation may take; 0: a day */
 	unsigned next_worker;
 	struct list calls;     /* not ended */
-	bool stuck;            /* an operation did not end within the limit */
+	bool quiet;            /* failures are meant: say nothing */
+	bool joined;           /* the device is another's */
 	void (*idle)(struct sim *); /* called before time passes once there is a connection; may be NULL */
 	void *idle_arg;
+	uint64_t at_most;      /* ns that may pass at once; 0: any */
 };
 
 /* The usual device: 64 MiB with a write cache, latencies of 5 to 100 us. */
 void sim_conf_init(struct sim_conf *, uint64_t seed);
 struct sim *sim_new(const struct sim_conf *);
+/* Another host of the same device (one of them sleeps at a time; idle runs the other). Freed before it. */
+struct sim *sim_join(struct sim *);
 void sim_free(struct sim *); /* whatever is mounted is abandoned */
 /* Each returns 0 or a negative code, and says on stderr what failed. */
 int sim_format(struct sim *);
@@ -57,6 +61,8 @@ int sim_check_replayed(struct sim *);
 /* One round of everything; false if nothing happened. sim_pass lets time pass to the next event. */
 bool sim_step(struct sim *);
 void sim_pass(struct sim *);
+/* What clock_virtual_idle calls: arg is the struct sim that runs on. */
+void sim_idle(void *arg, uint64_t ns);
 /* Runs everything for ns of virtual time. */
 void sim_run_for(struct sim *, uint64_t ns);
 /* Until the file system may be written (the dead writer's rule); 0 or -ETIMEDOUT. */

@@ -114,7 +114,7 @@ int sim_load(struct sim *s, struct model *m)
 
 	model_init_empty(m);
 	r = load_node(s, m, INO_ROOT, INO_ROOT);
-	if (r)
+	if (r && !s->quiet)
 		fprintf(stderr, "sim: reading the tree: %s\n", err_name(r));
 	return r;
 }

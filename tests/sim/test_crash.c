@@ -287,6 +287,36 @@ static int record(struct crash *c)
 	return r;
 }
 
+/* The one idea: outside the areas that are fixed, nothing is written twice with different bytes unless a superblock came
+ * between. */
+static int check_stream(struct crash *c)
+{
+	struct sim_dev *d = c->w.s->dev;
+	uint64_t nblocks = c->w.s->conf.dev.bytes / FS_BLOCK;
+	uint64_t *when = calloc(nblocks, sizeof(*when)), supers = 1;
+	uint32_t lbas = FS_BLOCK / c->w.s->conf.dev.lba_size;
+	int r = 0;
+
+	for (size_t i = 0; i < sim_dev_nevents(d); i++) {
+		const struct sim_event *e = sim_dev_event(d, i);
+
+		if (e->type != EV_WRITE || e->lba % lbas || e->nlb % lbas)
+			continue;
+		for (uint64_t b = e->lba / lbas; b < (e->lba + e->nlb) / lbas; b++) {
+			uint64_t in = b % GROUP_BLOCKS;
+
+			if (in < GROUP_FIXED || b < JOURNAL_START + nblocks / 64 + JOURNAL_MIN || b >= nblocks - RING_BLOCKS)
+				supers += b == e->lba / lbas && b >= RING_A && b < RING_A + RING_BLOCKS;
+			else if (when[b] == supers && !r)
+				r = failed(c, "a block was written twice between two superblocks");
+			else
+				when[b] = supers;
+		}
+	}
+	free(when);
+	return r;
+}
+
 static int replay(struct crash *c, uint64_t deadline)
 {
 	struct sim_dev *d = c->w.s->dev;
@@ -319,6 +349,8 @@ static int run(uint64_t seed, const struct options *o, uint64_t deadline, uint64
 
 	c.after = calloc(o->ops + 1, sizeof(*c.after));
 	r = record(&c);
+	if (r == 0)
+		r = check_stream(&c);
 	if (r == 0)
 		r = replay(&c, deadline);
 	*states += c.states;

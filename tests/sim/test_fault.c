@@ -83,13 +83,11 @@ static bool claimed(struct world *w)
 
 static int kill_and_restart(struct world *w, const struct history *h)
 {
+	if (rng_one_in(&w->rng, 3)) /* with the target */
+		sim_dev_power_cut(w->s->dev, (enum media_keep)rng_below(&w->rng, KEEP_CHOICES), 0);
 	sim_crash(w->s, (enum sim_fate)rng_below(&w->rng, 4));
 	world_drop_slow(w);
 	world_list_drop(w);
-	if (rng_one_in(&w->rng, 3)) {
-		sim_dev_drop_orphans(w->s->dev);
-		media_cut(sim_dev_media(w->s->dev), (enum media_keep)rng_below(&w->rng, KEEP_CHOICES), &w->rng);
-	}
 	return take_over(w, h);
 }
 
@@ -180,7 +178,7 @@ static int mode_damage(struct world *w)
 	int r = 0;
 
 	media_push(sim_dev_media(w->s->dev));
-	w->tolerant = w->damaged = true;
+	w->tolerant = w->damaged = w->s->quiet = true;
 	f.ops = f.type == FAULT_LOST_WRITE || (f.type == FAULT_MISDIRECT && rng_one_in(&w->rng, 2)) ? SIM_OP(NVME_IO_WRITE) :
 												   SIM_OP(NVME_IO_READ);
 	f.skip = rng_below(&w->rng, 300);

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sequences that broke the first design of the device format, each as a test of its own. What chance finds is in
+ * test_crash and test_fault; here is what must never come back.   test_sequences [NAME] */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "fs/super.h"
+#include "tests/sim/sim_fs.h"
+
+#define SIZE 50000u
+static uint8_t buf[1 * MiB], back[1 * MiB];
+
+#define MUST(x) \
+	do { \
+		if (!(x)) { \
+			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x); \
+			return -1; \
+		} \
+	} while (0)
+
+static uint64_t make(struct sim *s, const char *name)
+{
+	struct stat st;
+
+	return sim_mknod(s, INO_ROOT, name, S_IFREG | 0600, 0, 0, 0, &st) ? 0 : st.st_ino;
+}
+
+static int put(struct sim *s, uint64_t ino, uint64_t off, uint8_t byte, uint32_t len)
+{
+	memset(buf, byte, len);
+	return sim_write(s, ino, off, buf, len, 0) == len ? 0 : -1;
+}
+
+/* Are all len bytes from off this byte? */
+static bool is(struct sim *s, uint64_t ino, uint64_t off, uint8_t byte, uint32_t len)
+{
+	if (sim_read(s, ino, off, back, len) != len)
+		return false;
+	for (uint32_t i = 0; i < len; i++)
+		if (back[i] != byte)
+			return false;
+	return true;
+}
+
+static int start(struct sim *s)
+{
+	return sim_format(s) || sim_mount(s) ? -1 : sim_wait_writable(s);
+}
+
+static void cut(struct sim *s, enum media_keep keep)
+{
+	struct rng rng = {1};
+
+	sim_crash(s, FATE_NEVER);
+	media_cut(sim_dev_media(s->dev), keep, &rng);
+}
+
+static int sound(struct sim *s)
+{
+	return sim_check(s) || sim_check_replayed(s) || sim_mount(s) || sim_wait_writable(s) ? -1 : 0;
+}
+
+/* A write is in the target's cache, the target dies and comes back, fsync is answered. */
+static int cache_lost_before_fsync(struct sim *s)
+{
+	uint64_t x = make(s, "x");
+
+	MUST(put(s, x, 0, 1, SIZE) == 0);
+	sim_dev_power_cut(s->dev, KEEP_NONE, NS_PER_S);
+	MUST(sim_fsync(s, x) == 0);
+	cut(s, KEEP_NONE);
+	MUST(sound(s) == 0 && is(s, x, 0, 1, SIZE));
+	return 0;
+}
+
+/* fsync(y) commits x's new extents too: x's data must have left the cache before. */
+static int fsync_of_another(struct sim *s)
+{
+	uint64_t x = make(s, "x"), y = make(s, "y");
+
+	MUST(put(s, x, 0, 1, SIZE) == 0 && sim_fsync(s, x) == 0);
+	MUST(put(s, x, 0, 2, SIZE) == 0 && put(s, y, 0, 3, 10) == 0 && sim_fsync(s, y) == 0);
+	cut(s, KEEP_NONE);
+	MUST(sound(s) == 0 && is(s, x, 0, 2, SIZE) && is(s, y, 0, 3, 10));
+	return 0;
+}
+
+/* Blocks are born and freed within one generation; they may not be used again before it is durable. */
+static int freed_in_its_generation(struct sim *s)
+{
+	uint64_t x = make(s, "x"), y = make(s, "y");
+
+	MUST(put(s, x, 0, 1, SIZE) == 0 && sim_fsync(s, x) == 0); /* the record with x's first extents is durable */
+	for (int i = 0; i < 60; i++) /* more than the device has */
+		MUST(put(s, y, 0, (uint8_t)(10 + i), 1 * MiB) == 0 && (i || put(s, x, 0, 2, SIZE) == 0));
+	cut(s, KEEP_LBAS);
+	MUST(sound(s) == 0 && (is(s, x, 0, 1, SIZE) || is(s, x, 0, 2, SIZE)));
+	return 0;
+}
+
+/* A reader knows a block, stalls; the block is freed, checkpointed, and wanted for something else. */
+static int reader_stalls(struct sim *s)
+{
+	struct sim_fault late = {.type = FAULT_LATE, .ops = SIM_OP(NVME_IO_READ), .last = UINT64_MAX, .count = 1,
+				 .per_mille = 1000, .delay = 20 * NS_PER_S};
+	uint64_t x = make(s, "x"), y = make(s, "y");
+	struct stat in = {0};
+	struct sim_call c;
+
+	MUST(put(s, x, 0, 1, SIZE) == 0 && sim_unmount(s) == 0 && sim_mount(s) == 0 && sim_wait_writable(s) == 0);
+	MUST(sim_getattr(s, x, &in) == 0); /* the nodes are in memory, the data are not */
+	sim_dev_fault(s->dev, &late);
+	sim_call_init(s, &c, fs_read);
+	c.op->ino = x;
+	c.op->off = 32768;
+	c.op->len = 10000;
+	sim_start(s, &c);
+	MUST(!c.done);
+	in.st_size = 0;
+	MUST(sim_setattr(s, x, SET_SIZE, &in, NULL) == 0);
+	for (int i = 0; i < 60 && !c.done; i++)
+		MUST(put(s, y, 0, (uint8_t)(10 + i), 1 * MiB) == 0 && (i % 5 || sim_checkpoint(s) == 0));
+	MUST(sim_finish(s, &c) == 0);
+	for (unsigned i = 0; i < c.op->niov; i++)
+		for (size_t k = 0; k < c.op->iov[i].iov_len; k++)
+			MUST(((uint8_t *)c.op->iov[i].iov_base)[k] == 1);
+	sim_end(s, &c);
+	return 0;
+}
+
+/* A torn record and, after recovery, another one in its place: the one after it must not join the chain. */
+static int torn_record(struct sim *s)
+{
+	struct rng rng = {7};
+	uint64_t x = make(s, "x");
+
+	for (int i = 0; i < 30; i++) {
+		memset(buf, i + 1, 3000);
+		MUST(sim_setxattr(s, x, "user.a", buf, 3000, 0) == 0 && sim_setxattr(s, x, "user.b", buf, 2900, 0) == 0);
+		if (i % 3 == 0)
+			MUST(sim_fsync(s, x) == 0);
+		if (i % 3 == 1) { /* torn: the power goes as it is written */
+			struct sim_call c;
+
+			sim_call_init(s, &c, fs_fsync);
+			c.op->ino = x;
+			sim_start(s, &c);
+			for (uint64_t k = rng_below(&rng, 8); k > 0; k--)
+				sim_pass(s);
+			sim_dev_power_cut(s->dev, KEEP_LBAS, 0);
+			sim_crash(s, FATE_NEVER);
+			MUST(sound(s) == 0);
+			MUST(sim_getxattr(s, x, "user.a", back, 4000) == 3000);
+			MUST(sim_getxattr(s, x, "user.b", back + 4000, 4000) == 2900);
+			MUST(back[0] == back[2999] && back[4000] == back[4000 + 2899]);
+			MUST(back[0] == back[4000] || back[0] == back[4000] + 1); /* a is set first */
+		}
+	}
+	return 0;
+}
+
+/* Commands of a killed daemon are executed while the next one is at work. */
+static int late_writes(struct sim *s)
+{
+	uint64_t x = make(s, "x"), y = 0;
+
+	MUST(put(s, x, 0, 1, SIZE) == 0 && sim_fsync(s, x) == 0);
+	for (int i = 0; i < 12; i++) {
+		struct sim_call c;
+
+		memset(buf, 100 + i, SIZE);
+		MUST(sim_write_prepare(s, &c, x, 0, buf, SIZE) == 0);
+		sim_start(s, &c);
+		sim_step(s);
+		sim_crash(s, FATE_LATER);
+		MUST(sim_mount(s) == 0);
+		y = i ? y : make(s, "y");
+		for (int k = 0; k < 10; k++)
+			MUST(put(s, y, 0, (uint8_t)(10 + k), 1 * MiB) == 0);
+		sim_run_for(s, 30 * NS_PER_S);
+		MUST(sim_dev_orphans_until(s->dev) == 0);
+		MUST(is(s, y, 0, 19, 1 * MiB) && is(s, x, 0, 1, SIZE));
+		MUST(sim_unmount(s) == 0 && sound(s) == 0 && is(s, y, 0, 19, 1 * MiB));
+	}
+	return 0;
+}
+
+static void rot(struct sim *s, uint64_t block)
+{
+	struct media *m = sim_dev_media(s->dev);
+
+	media_poke(m, block * FS_BLOCK / m->lba_size)[100] ^= 1;
+}
+
+/* Blocks of ring at that hold the newest superblock. */
+static uint64_t newest(struct sim *s, uint64_t ring)
+{
+	uint64_t best = 0, gen = 0;
+
+	for (uint64_t b = ring; b < ring + RING_BLOCKS; b += SUPER_BLOCKS) {
+		const struct super_disk *d = (const void *)(sim_dev_media(s->dev)->mem + b * FS_BLOCK);
+
+		if (get64(d->magic) == SUPER_MAGIC && get64(d->gen) >= gen) {
+			gen = get64(d->gen);
+			best = b;
+		}
+	}
+	return best;
+}
+
+/* The committed superblock rots: the other ring has it; if both rot, the state before it is no state. */
+static int superblock_rots(struct sim *s)
+{
+	uint64_t x = make(s, "x"), ring_b = s->conf.dev.bytes / FS_BLOCK - RING_BLOCKS;
+
+	for (int i = 0; i < 5; i++)
+		MUST(put(s, x, 0, (uint8_t)(1 + i), SIZE) == 0 && sim_checkpoint(s) == 0);
+	MUST(put(s, x, 0, 9, SIZE) == 0 && sim_fsync(s, x) == 0);
+	cut(s, KEEP_ALL);
+	rot(s, newest(s, RING_A));
+	MUST(sim_mount(s) == 0 && is(s, x, 0, 9, SIZE));
+	sim_crash(s, FATE_NEVER);
+	rot(s, newest(s, ring_b));
+	MUST(sim_mount(s) == -E_ROTTEN_SUPER);
+	return 0;
+}
+
+/* mkfs over an older file system whose generation is higher, cut anywhere: the old one, none, or the new one. */
+static int format_again(struct sim *s)
+{
+	struct media *m = sim_dev_media(s->dev);
+	uint64_t x = make(s, "x");
+	struct stat st;
+	size_t n;
+
+	for (int i = 0; i < 9; i++)
+		MUST(put(s, x, 0, (uint8_t)(1 + i), SIZE) == 0 && sim_checkpoint(s) == 0);
+	MUST(sim_unmount(s) == 0);
+	media_push(m);
+	sim_dev_record(s->dev, true);
+	MUST(sim_format(s) == 0);
+	n = sim_dev_nevents(s->dev);
+	sim_dev_record(s->dev, false);
+	media_restore(m);
+	for (size_t i = 0; i < n; i++) {
+		sim_dev_apply(s->dev, i, false);
+		for (enum media_keep keep = 0; keep < KEEP_CHOICES; keep++) {
+			int r;
+
+			media_push(m);
+			media_cut(m, keep, &s->rng);
+			r = sim_mount(s);
+			MUST(r == 0 || r == -E_NOT_NVOFS || r == -E_BAD_SUPER || r == -E_BAD_BITMAP);
+			if (r == 0) {
+				r = sim_lookup(s, INO_ROOT, "x", &st);
+				MUST((r == 0 && is(s, x, 0, 9, SIZE)) || r == -ENOENT);
+				sim_crash(s, FATE_NEVER);
+			}
+			media_restore(m);
+			media_pop(m);
+		}
+	}
+	MUST(sound(s) == 0 && sim_lookup(s, INO_ROOT, "x", &st) == -ENOENT);
+	return 0;
+}
+
+/* The other host goes on, and has enough occasions to. */
+static void run_other(struct sim *s)
+{
+	struct sim *other = s->idle_arg;
+
+	clock_virtual_add(NS_PER_MS);
+	while (sim_step(other))
+		;
+	fs_tick(other->fs);
+	ns_control(other->ns);
+	s->at_most = NS_PER_MS;
+}
+
+/* A second mount for writing is refused while the first one lives; once that is dead it is not. */
+static int second_mount(struct sim *s)
+{
+	struct sim *other = sim_join(s);
+	uint64_t x = make(s, "x");
+
+	MUST(put(s, x, 0, 1, SIZE) == 0);
+	other->quiet = true;
+	other->idle = run_other;
+	other->idle_arg = s;
+	clock_virtual_idle(sim_idle, other);
+	MUST(sim_mount(other) == -E_IN_USE);
+	clock_virtual_idle(sim_idle, s);
+	MUST(put(s, x, 0, 2, SIZE) == 0 && sim_fsync(s, x) == 0);
+	sim_crash(s, FATE_LATER);
+	other->idle = NULL;
+	other->at_most = 0;
+	clock_virtual_idle(sim_idle, other);
+	MUST(sim_mount(other) == 0 && is(other, x, 0, 2, SIZE) && put(other, x, 0, 3, SIZE) == 0);
+	MUST(sim_unmount(other) == 0);
+	clock_virtual_idle(sim_idle, s);
+	sim_free(other);
+	return sound(s);
+}
+
+/* The target went away for longer than its commands can live; meanwhile somebody else took the file system over. */
+static int taken_over(struct sim *s)
+{
+	struct media *m = sim_dev_media(s->dev);
+	struct heartbeat_disk h;
+	uint64_t x = make(s, "x");
+
+	MUST(put(s, x, 0, 1, SIZE) == 0 && sim_fsync(s, x) == 0);
+	sim_dev_lose(s->dev, FATE_NEVER, 20 * NS_PER_S);
+	memcpy(&h, m->mem + HEARTBEAT_BLOCK * FS_BLOCK, sizeof(h));
+	h.token[3] ^= 0x55;
+	h.epoch = put64(get64(h.epoch) + 1);
+	heartbeat_seal(&h);
+	memcpy(media_poke(m, HEARTBEAT_BLOCK * FS_BLOCK / m->lba_size), &h, sizeof(h));
+	MUST(put(s, x, 0, 2, SIZE) != 0 || sim_fsync(s, x) != 0);
+	sim_crash(s, FATE_NEVER);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*run)(struct sim *);
+} sequences[] = {
+	{"cache_lost_before_fsync", cache_lost_before_fsync},
+	{"fsync_of_another", fsync_of_another},
+	{"freed_in_its_generation", freed_in_its_generation},
+	{"reader_stalls", reader_stalls},
+	{"torn_record", torn_record},
+	{"late_writes", late_writes},
+	{"superblock_rots", superblock_rots},
+	{"format_again", format_again},
+	{"second_mount", second_mount},
+	{"taken_over", taken_over},
+};
+
+static int run(size_t i)
+{
+	int bad = 0;
+
+	for (unsigned variant = 0; variant < 4 && !bad; variant++) {
+		struct sim_conf conf;
+		struct sim *s;
+
+		sim_conf_init(&conf, 1000 + i * 10 + variant);
+		conf.dev.lba_size = variant & 1 ? 512 : 4096;
+		conf.workers = variant & 2 ? 2 : 1;
+		conf.checkpoint_ms = variant & 2 ? 100 : 0;
+		s = sim_new(&conf);
+		s->quiet = true;
+		bad = start(s) || sequences[i].run(s);
+		if (!bad) /* else calls may be left whose places are gone */
+			sim_free(s);
+		else
+			fprintf(stderr, "FAILED: %s, variant %u\n", sequences[i].name, variant);
+	}
+	return bad;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned failed = 0, n = 0;
+
+	log_init("test_sequences", argc > 1 ? LOG_L_DEBUG : LOG_L_ERROR);
+	if (argc < 2)
+		log_to_fd(open("/dev/null", O_WRONLY | O_CLOEXEC));
+	for (size_t i = 0; i < ARRAY_SIZE(sequences); i++) {
+		if (argc > 1 && strcmp(argv[1], sequences[i].name))
+			continue;
+		failed += run(i) != 0;
+		n++;
+	}
+	printf("sequences: %u of %u ok\n", n - failed, n);
+	return failed != 0;
+}
