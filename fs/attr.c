@@ -48,6 +48,7 @@ static bool time_valid(const struct op *op, unsigned which, const struct timespe
 	return !(op->valid & which) || (t->tv_nsec >= 0 && (uint64_t)t->tv_nsec < NS_PER_S);
 }
 
+/* May use the reserve: it costs no space in the end, and rm -r of a full file system changes modes. */
 static int setattr_locked(struct op *op)
 {
 	struct inode_disk d;
@@ -139,6 +140,7 @@ static int open_locked(struct op *op)
 	return r;
 }
 
+/* An open keeps the inode from being reaped; the content is not touched but by O_TRUNC. */
 int fs_open(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -165,6 +167,7 @@ int fs_release(struct op *op)
 	return 0;
 }
 
+/* Data was written before its transaction committed, so there is only the journal to wait for. */
 int fs_fsync(struct op *op)
 {
 	return txn_sync(op);

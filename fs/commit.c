@@ -8,6 +8,7 @@
 
 /* ---- pieces: what of the runs one transaction names ---- */
 
+/* Runs that became neighbours on the device (a request has several) make one extent. */
 static bool piece_joins(const struct piece *p, uint64_t fb, const struct run *run, uint32_t skip)
 {
 	return !skip && p->start + p->n == fb && p->block + p->n == run->block && p->birth == run->birth &&
@@ -49,6 +50,8 @@ void change_inode(struct op *op, const struct change *c, struct inode_disk *d)
 		attr_apply(op, d);
 }
 
+/* A growing file grows with its transactions: what was not committed must not show as zeros within the size. A
+ * shrinking one has its new size from the first on. */
 static void change_size(const struct change *c, const struct plan *p, bool last, struct inode_disk *d)
 {
 	uint64_t size = c->size;
@@ -126,6 +129,8 @@ static void step_apply(struct op *op, const struct change *c, const struct plan 
 	inode_store(op, op->ino, &s->inode);
 }
 
+/* The inode's times and attributes change with the first transaction only: between two of them the lock is free, and
+ * somebody may set others. */
 int store_commit_step(struct op *op, const struct change *c)
 {
 	struct piece pieces[PLAN_PIECES + 1];
@@ -133,6 +138,7 @@ int store_commit_step(struct op *op, const struct change *c)
 	struct step s = { .is_inline = false };
 	int r;
 
+	/* Everything that can park or fail is above txn_begin; nothing was changed if it does. */
 	p.npieces = c->no_data ? 0 : pieces_build(op, p.first, pieces);
 	r = step_gather(op, c, &p, &s);
 	if (!r)
@@ -211,6 +217,7 @@ int file_view(struct op *op, struct file_view *v)
 	return r;
 }
 
+/* The caller has locked the whole file: inline data and extents never exclude each other half-way. */
 static int inline_commit(struct op *op, const uint8_t *bytes, uint32_t len, const struct change *c)
 {
 	struct key key = KEY(op->ino, ITEM_INLINE, 0);

@@ -73,6 +73,7 @@ static bool dtype_valid(uint8_t type)
 	       type == DT_SOCK;
 }
 
+/* NULL: damaged. A name with a '/' or 0 in it would be a way out of the directory. */
 static const char *dirent_parse(const struct item *item, size_t *len, uint64_t *ino, uint8_t *type)
 {
 	const struct dirent_disk *d = (const void *)item->val;
@@ -88,6 +89,7 @@ static const char *dirent_parse(const struct item *item, size_t *len, uint64_t *
 	return name;
 }
 
+/* Looks at the whole bucket: with 55 bits of a keyed hash nearly always one entry or none. */
 int dir_find(struct op *op, uint64_t dir, const char *name, size_t len, struct dir_entry *d)
 {
 	struct key first = bucket_key(op->worker->fs, dir, ITEM_DIRENT, name, len);
@@ -162,6 +164,7 @@ static int lookup_find(struct op *op, size_t len, struct dir_entry *d)
 	return 0;
 }
 
+/* Counts the look-up before the lock is released: until the kernel knows the inode nobody can reap it. */
 static int lookup_locked(struct op *op, size_t len)
 {
 	struct fs *fs = op->worker->fs;

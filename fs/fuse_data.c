@@ -119,6 +119,7 @@ static void done_create_entry(struct op *op, int status)
 {
 	struct freq *q = op->owner;
 	uint64_t parent = op->ino;
+	bool made;
 
 	if (status == -EEXIST && !(q->open_flags & O_EXCL) && op->run != fs_lookup) {
 		op = freq_next_op(q);
@@ -132,9 +133,10 @@ static void done_create_entry(struct op *op, int status)
 		return;
 	}
 	q->attr = op->attr;
+	made = op->run == fs_mknod;
 	op = freq_next_op(q);
 	op->ino = q->attr.st_ino;
-	op->flags = (uint32_t)q->open_flags;
+	op->flags = (uint32_t)q->open_flags & ~(made ? (uint32_t)O_TRUNC : 0); /* what is new is empty */
 	freq_start(q, fs_open, done_create_open);
 }
 

@@ -113,6 +113,7 @@ static struct inode *insert(struct shard *s, uint64_t ino)
 	return in;
 }
 
+/* It must be there. */
 static void unlink_inode(struct shard *s, struct inode *in)
 {
 	struct inode **p = bucket_of(s, in->ino);
@@ -177,6 +178,7 @@ void inode_put(struct fs *fs, struct inode *in)
 		inode_free(in);
 }
 
+/* Once for all replays: op_free gives it back. */
 int inode_hold(struct op *op, bool data)
 {
 	if (op->inode)
@@ -292,7 +294,8 @@ void inode_opened(struct fs *fs, struct inode *in)
 	inode_unlock(fs, in);
 }
 
-/* Takes users away; more than there are (a confused caller) counts as all. */
+/* The kernel counts look-ups for us: FORGET gives back how many it was told of.
+ * Takes users away; more than there are (a confused caller) counts as all. */
 static void lose(struct fs *fs, uint64_t ino, uint64_t lookups, uint32_t opens)
 {
 	struct shard *s = shard_of(fs, ino);
@@ -327,6 +330,7 @@ void inode_orphan(struct fs *fs, struct inode *in)
 	inode_unlock(fs, in);
 }
 
+/* Locks shard by shard: nobody else is active any more. */
 void inodes_forget_all(struct fs *fs)
 {
 	struct inode_table *t = fs->inodes;
@@ -351,6 +355,8 @@ void inodes_forget_all(struct fs *fs)
 	}
 }
 
+/* The queue's mutex nests inside the shard's, so the number is taken first and looked up then. Only the reaper takes
+ * inodes out of the queue, and there is one, so it is still there. */
 struct inode *inode_reap_next(struct fs *fs)
 {
 	struct inode_table *t = fs->inodes;
@@ -392,6 +398,7 @@ bool fs_reap_pending(struct fs *fs)
 	return atomic_load(&t->scanning) || atomic_load(&t->queued);
 }
 
+/* Not under a lock: the reaper is one op at a time. */
 uint64_t *inodes_scan(struct fs *fs)
 {
 	struct inode_table *t = fs->inodes;

@@ -157,6 +157,7 @@ int fs_symlink(struct op *op)
 
 /* ---- links ---- */
 
+/* No second name for a directory (cycles), nor for what has none left (it is being reaped). */
 static int link_gather(struct op *op, size_t len, struct inode_disk *dir, struct inode_disk *d, struct dir_entry *de)
 {
 	int r = inode_load(op, op->ino, d);
@@ -228,6 +229,7 @@ struct removal {
 	bool last;                 /* name: the inode becomes an orphan */
 };
 
+/* frees: a full file system must let go of what fills it. */
 static int remove_gather(struct op *op, struct removal *m, bool directory)
 {
 	struct item item;

@@ -114,6 +114,7 @@ static int plan_collect(struct op *op, struct plan *p)
 	return r == -ENOENT ? 0 : r;
 }
 
+/* Its leaf must be in memory before the transaction begins; whether it is there does not matter. */
 static int gather_key(struct op *op, uint64_t ino, uint64_t start)
 {
 	struct key key = KEY(ino, ITEM_EXTENT, start);

@@ -122,6 +122,7 @@ static void heap_apply(struct op *op, const struct heap *h, struct inode_disk *d
 	}
 }
 
+/* The inode item and ORPHAN go in the last step, together: until then every crash finds the way back here. */
 static int remove_step(struct op *op, struct inode_disk *d)
 {
 	struct fs *fs = op->worker->fs;
@@ -169,6 +170,7 @@ static int orphan_step(struct op *op)
 	return get32(d.flags) & INODE_TRUNCATE ? truncate_step(op, &d) : -E_BAD_ITEM;
 }
 
+/* An error takes it out of the queue until the next mount, so that one damaged inode does not hold up the others. */
 static int reap_one(struct op *op)
 {
 	struct fs *fs = op->worker->fs;

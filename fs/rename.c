@@ -28,6 +28,7 @@ struct renaming {
 
 /* ---- gathering ---- */
 
+/* -ENOENT leaves a free place for the new entry in s->de.key. */
 static int side_load(struct op *op, struct side *s)
 {
 	int r = dir_find(op, s->dir, s->name, s->len, &s->de);
@@ -108,7 +109,8 @@ static int orphan_key_gather(struct op *op, uint64_t ino)
 	return r == -ENOENT ? 0 : r;
 }
 
-/* 1: nothing to do, both names are the same file's. */
+/* The order of errors is the kernel's: what exists or not comes before what lies below what.
+ * 1: nothing to do, both names are the same file's. */
 static int rename_gather(struct op *op, struct renaming *m)
 {
 	int r = dirs_load(op, m);
@@ -166,6 +168,7 @@ static void exchange_apply(struct op *op, struct renaming *m)
 	dirs_store(op, m, 0, 0, subs, -subs);
 }
 
+/* The target's entry keeps its key: whoever is reading the directory sees the name once, before or after. */
 static void rename_apply(struct op *op, struct renaming *m)
 {
 	txn_del(op, &m->from.de.key);

@@ -38,6 +38,7 @@ static int next_hole(struct op *op, uint64_t fb, uint64_t end, uint64_t *at)
 	return r == -ENOENT ? 0 : r;
 }
 
+/* A block is data or a hole as a whole; within one, offsets count as they are. */
 static int seek_locked(struct op *op)
 {
 	struct file_view v;

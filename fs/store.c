@@ -63,6 +63,8 @@ static int place_run(struct op *op, unsigned i, uint64_t *goal)
 	return 0;
 }
 
+/* Continues where it was interrupted: a parked attempt keeps the places it got. Near the file's previous block, so that
+ * a file written piece by piece lies in one piece. */
 static int place_all(struct op *op)
 {
 	uint64_t goal = 0;
@@ -166,6 +168,7 @@ static int judge(struct op *op)
 	return ++op->scratch[S_TRIES] < STORE_TRIES && bad != -E_NOT_OURS ? 1 : bad;
 }
 
+/* Freshly written data is likely to be read soon, and it is in memory anyway. */
 static void insert_all(struct op *op)
 {
 	for (unsigned i = 0; i < op->nruns; i++) {
@@ -202,6 +205,7 @@ int store_data(struct op *op)
 	return -E_PARKED;
 }
 
+/* File block of a run. */
 static uint64_t run_first(const struct op *op, unsigned index)
 {
 	uint64_t fb = op->scratch[S_FIRST];

@@ -64,6 +64,7 @@ static int inline_to_block(struct op *op, const struct file_view *v)
 
 /* ---- truncate ---- */
 
+/* With a run the block of the new end is replaced, too. Only a truncate without one is sure to give space back. */
 static void truncate_change(const struct op *op, struct change *c)
 {
 	uint64_t size = op->off;
@@ -232,6 +233,7 @@ static int zero_run(struct op *op)
 	return store_commit(op, &c);
 }
 
+/* Allocating ahead of data is not offered: with copy-on-write it would promise nothing about a later write. */
 static int zero_check(const struct op *op)
 {
 	uint32_t mode = op->mode;

@@ -259,6 +259,8 @@ static int write_inline(struct op *op, struct file_view *v)
 	return inline_store(op, v->bytes, (uint32_t)size, &c);
 }
 
+/* Everything before the blocks are complete. 1: done, it was inline. Repeated from the top when something was missing;
+ * only aligning the payload is done once, since it moves runs. */
 static int write_prepare(struct op *op)
 {
 	struct file_view v;

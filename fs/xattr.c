@@ -99,6 +99,7 @@ int fs_getxattr(struct op *op)
 	return r;
 }
 
+/* In the order of their hashes: stable, and nobody may expect more. */
 static int list_locked(struct op *op)
 {
 	struct key key = KEY(op->ino, ITEM_XATTR, 0);
@@ -142,6 +143,7 @@ int fs_listxattr(struct op *op)
 
 /* ---- changing ---- */
 
+/* The place of an old value of that name is used again; the item may have another length. */
 static int set_locked(struct op *op, size_t len)
 {
 	struct xattr_disk head = { .namelen = (uint8_t)len, .len = put16((uint16_t)op->len) };
