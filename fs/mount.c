@@ -19,6 +19,8 @@
 #include "fs/super.h"
 #include "fs/txn_core.h"
 
+#define SETTLE_NS (5 * NS_PER_S)
+
 /* ---- small things ---- */
 
 void fs_lock_shared(struct fs *fs)
@@ -190,8 +192,26 @@ uint64_t fs_tick(struct fs *fs)
 
 /* ---- mounting ---- */
 
+/* What was read ahead, or for an operation that failed meanwhile, may be on its way still. */
+static void settle_lanes(struct fs *fs)
+{
+	uint64_t end = clock_now() + SETTLE_NS;
+
+	for (unsigned i = 0; fs->workers && i < fs->conf.nworkers; i++) {
+		struct worker *w = &fs->workers[i];
+
+		while (w->lane && !lane_idle(w->lane)) {
+			if (clock_now() > end)
+				ns_give_up(fs->ns, -E_LOST); /* nobody is there; nothing needs it any more */
+			if (!worker_poll(w))
+				worker_sleep(w, 10 * NS_PER_MS);
+		}
+	}
+}
+
 static void free_all(struct fs *fs)
 {
+	settle_lanes(fs);
 	if (fs->inodes)
 		inodes_exit(fs);
 	checkpoint_free(fs);

@@ -330,6 +330,12 @@ static void give_back(struct lane *lane)
 	}
 }
 
+bool lane_idle(const struct lane *lane)
+{
+	return !lane_inflight(lane) && lane->nfree == lane->nslots && list_empty(&lane->normal) && list_empty(&lane->urgent) &&
+	       list_empty(&lane->held) && list_empty(&lane->finished);
+}
+
 void lane_close(struct lane *lane)
 {
 	struct ns *ns = lane->ns;
@@ -339,8 +345,7 @@ void lane_close(struct lane *lane)
 	ns->queues[lane->index].lane = NULL;
 	pthread_mutex_unlock(&ns->lock);
 	mailbox_deliver(&lane->mailbox);
-	assert(!lane_inflight(lane) && lane->nfree == lane->nslots && list_empty(&lane->normal) && list_empty(&lane->urgent) &&
-	       list_empty(&lane->held) && list_empty(&lane->finished));
+	assert(lane_idle(lane));
 	for (unsigned i = 0; i < LANE_FDS; i++) {
 		if (lane->watched[i].fd >= 0)
 			epoll_ctl(lane->epfd, EPOLL_CTL_DEL, lane->watched[i].fd, NULL);

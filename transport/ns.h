@@ -140,6 +140,8 @@ unsigned lane_poll(struct lane *);
 int lane_arm(struct lane *);
 /* Readable when the lane wants lane_poll; one descriptor for the lane's whole life. */
 int lane_fd(const struct lane *);
+/* Is no io outstanding but unflushed ones, so that lane_close may be called? */
+bool lane_idle(const struct lane *);
 /* Commands in flight (not ios waiting for a connection). */
 unsigned lane_inflight(const struct lane *);
 /* ns until a time-out of the lane itself matters (held-back writes); UINT64_MAX: none. */

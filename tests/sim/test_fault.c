@@ -156,6 +156,10 @@ static int mode_error(struct world *w)
 		fs_info(w->s->fs, &info);
 	}
 	sim_dev_no_faults(w->s->dev);
+	if (r == 0 && info.frozen && sim_fsync(w->s, INO_ROOT) == 0) {
+		fprintf(stderr, "frozen, and fsync succeeds\n");
+		r = -1;
+	}
 	if (r == 0 && !info.frozen)
 		r = world_compare(w);
 	if (r == 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Random operations against the reference model: results at every step, the whole tree at intervals and after every
- * remount, the space at the end.  test_model [--seed N] [--steps N] [--runs N] [--workers N] [--trace] */
+ * remount, the space at the end.  test_model [--seed N] [--steps N] [--runs N] [--workers N] [--nodes N] [--trace] */
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -13,7 +13,7 @@
 
 struct options {
 	uint64_t seed, steps, runs, from;
-	unsigned workers;
+	unsigned workers, nodes;
 	bool trace;
 };
 
@@ -29,7 +29,7 @@ static void choose(struct sim_conf *c, uint64_t seed, const struct options *o)
 	c->dev.bytes = rng_one_in(&r, 3) ? 300 * MiB : rng_one_in(&r, 4) ? 40 * GiB : 64 * MiB;
 	c->workers = o->workers ? o->workers : (unsigned)rng_range(&r, 1, 3);
 	c->cache_bytes = rng_one_in(&r, 2) ? 4 * MiB : 16 * MiB;
-	c->node_bytes = rng_one_in(&r, 2) ? 2 * MiB : 8 * MiB;
+	c->node_bytes = rng_one_in(&r, 2) ? 1 * MiB : 8 * MiB;
 	c->checkpoint_ms = rng_one_in(&r, 2) ? 0 : 50;
 	c->commit_ms = rng_one_in(&r, 2) ? 0 : 5;
 }
@@ -70,6 +70,8 @@ static int run(uint64_t seed, const struct options *o)
 		w.max_size = 40000;
 	if (rng_one_in(&w.rng, 4))
 		w.max_nodes = 400;
+	if (o->nodes)
+		w.max_nodes = o->nodes;
 	if (rng_one_in(&w.rng, 2)) {
 		struct sim_fault late = {.type = FAULT_LATE, .ops = SIM_OP(NVME_IO_READ), .last = UINT64_MAX, .count = UINT64_MAX,
 					 .per_mille = 60, .delay = 2 * NS_PER_S};
@@ -102,7 +104,7 @@ int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{"seed", 1, 0, 's'},  {"steps", 1, 0, 'n'}, {"runs", 1, 0, 'r'}, {"workers", 1, 0, 'w'},
-		{"trace", 0, 0, 't'}, {0},
+		{"trace", 0, 0, 't'}, {"nodes", 1, 0, 'm'}, {0},
 	};
 	struct options o = {.seed = 1, .steps = 400, .runs = 20};
 	int c, bad = 0;
@@ -116,6 +118,8 @@ int main(int argc, char **argv)
 			o.runs = strtoull(optarg, NULL, 0);
 		else if (c == 'w')
 			o.workers = (unsigned)atoi(optarg);
+		else if (c == 'm')
+			o.nodes = (unsigned)atoi(optarg);
 		else if (c == 't')
 			o.trace = true;
 		else
