@@ -34,6 +34,7 @@
 	X(E_ROTTEN_SUPER,    EIO,           "the journal is newer than the superblock; run fsck.nvofs") \
 	X(E_TOO_SMALL,       ENOSPC,        "the namespace is too small") \
 	X(E_IN_USE,          EBUSY,         "in use by another mount") \
+	X(E_MOVED,           EBUSY,         "the former writer changed it after it was read; mount again") \
 	X(E_READ_ONLY,       EROFS,         "the file system is read-only") \
 	X(E_FROZEN,          EROFS,         "the file system froze after a write error") \
 	X(E_NO_FRAMES,       ENOMEM,        "no free page frames") \

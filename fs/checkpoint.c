@@ -361,16 +361,21 @@ static void finish(struct checkpoint *cp)
 	waiters_wake(&space, 0);
 }
 
-static void fail(struct checkpoint *cp)
+void checkpoint_wake(struct fs *fs, int status)
 {
 	struct list wake;
 
+	fs_lock_excl(fs);
+	waitq_take(&fs->checkpoint->waiters, &wake);
+	fs_unlock(fs);
+	waiters_wake(&wake, status);
+}
+
+static void fail(struct checkpoint *cp)
+{
 	fs_freeze(cp->fs, cp->error, "writing a checkpoint");
 	cp->state = IDLE;
-	fs_lock_excl(cp->fs);
-	waitq_take(&cp->waiters, &wake);
-	fs_unlock(cp->fs);
-	waiters_wake(&wake, cp->error);
+	checkpoint_wake(cp->fs, cp->error);
 }
 
 /* Does what can be done now. Called at the start and by each completion. */
@@ -392,6 +397,8 @@ static void step(struct checkpoint *cp)
 		}
 		cp->state = SUPER_A;
 	}
+	if (!cp->error && cp->state == SUPER_A) /* what froze meanwhile (another owner, say) is not committed */
+		cp->error = atomic_load(&fs->frozen);
 	if (cp->error)
 		fail(cp);
 	else if (cp->state == SUPER_A)

@@ -23,6 +23,8 @@ void checkpoint_start(struct fs *, bool force, bool clean);
 /* Worker 0's tick: starts what was requested, is due, or waits for memory. */
 void checkpoint_tick(struct fs *);
 bool checkpoint_running(const struct fs *);
+/* The fs froze: those who wait hear it. */
+void checkpoint_wake(struct fs *, int status);
 uint64_t checkpoint_count(const struct fs *);
 
 #endif

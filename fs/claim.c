@@ -8,9 +8,13 @@
 #include "base/log.h"
 #include "base/uuid.h"
 #include "fs/checkpoint.h"
+#include "fs/replay.h"
 #include "fs/super.h"
 
-enum claim_state { NONE, WAIT, CHECK, WRITE, CHECKPOINT, CLAIMED, FAILED };
+enum claim_state { NONE, WAIT, CHECK, WRITE, VERIFY, SETTLE, CHECKPOINT, CLAIMED, FAILED };
+
+/* Two that claim at the same time: each has checked before the other's beat landed, at most that long ago. */
+#define VERIFY_MS 100u
 
 struct claim {
 	struct fs *fs;
@@ -47,6 +51,11 @@ void claim_free(struct fs *fs)
 bool claim_failed(const struct fs *fs)
 {
 	return fs->claim->state == FAILED;
+}
+
+bool claim_writing(const struct fs *fs)
+{
+	return fs->claim->state >= WRITE && fs->claim->state < CLAIMED;
 }
 
 bool claim_done(const struct fs *fs)
@@ -103,8 +112,8 @@ static void beat_done(struct run *run, int status)
 	if (status)
 		fail(c, status, "writing the heartbeat");
 	else if (c->state == WRITE)
-		c->state = CHECKPOINT;
-	c->next = clock_now() + HEARTBEAT_MS * NS_PER_MS;
+		c->state = VERIFY;
+	c->next = clock_now() + (c->state == VERIFY ? VERIFY_MS : HEARTBEAT_MS) * NS_PER_MS;
 }
 
 static void beat(struct claim *c)
@@ -159,6 +168,38 @@ static void check_done(struct run *run, int status)
 	}
 }
 
+static void settle(struct claim *c)
+{
+	/* Who beat meanwhile may have been alive after we read: what he wrote then he may have acknowledged. */
+	int err = replay_settle(c->fs, !c->moved);
+
+	if (err)
+		fail(c, err, "claiming the file system");
+	else
+		c->state = CHECKPOINT;
+}
+
+static void verify_done(struct run *run, int status)
+{
+	struct claim *c = run->owner;
+	const struct heartbeat_disk *now = run->mem;
+
+	c->busy = false;
+	if (status)
+		fail(c, status, "reading the heartbeat");
+	else if (memcmp(now->token, c->own.token, 16))
+		fail(c, -E_NOT_OURS, "claiming the file system");
+	else
+		c->state = SETTLE;
+}
+
+static void read_beat(struct claim *c, void (*done)(struct run *, int))
+{
+	c->busy = true;
+	c->run->owner = c;
+	run_read(c->run, c->fs->workers[0].lane, HEARTBEAT_BLOCK, IO_URGENT, done);
+}
+
 static void claimed(struct claim *c)
 {
 	struct fs *fs = c->fs;
@@ -186,18 +227,20 @@ uint64_t claim_tick(struct fs *fs)
 		if (now < c->deadline)
 			return c->deadline - now;
 		c->state = CHECK;
-		c->busy = true;
-		c->run->owner = c;
-		run_read(c->run, fs->workers[0].lane, HEARTBEAT_BLOCK, IO_URGENT, check_done);
+		read_beat(c, check_done);
 	} else if (c->state == WRITE) {
 		beat(c);
+	} else if (c->state == VERIFY && now >= c->next) {
+		read_beat(c, verify_done);
+	} else if (c->state == SETTLE) {
+		settle(c);
 	} else if (c->state == CHECKPOINT) {
 		/* The first checkpoint makes the epoch, and what was replayed, durable; the journal starts behind it. */
 		if (get64(fs->super.epoch) == fs->epoch)
 			claimed(c);
 		else if (!checkpoint_running(fs))
 			checkpoint_start(fs, true, false);
-	} else if (now >= c->next) {
+	} else if (c->state == CLAIMED && now >= c->next) {
 		beat(c);
 	} else {
 		return c->next - now;

@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include "fs/fs_core.h"
+#include "fs/inode.h"
+#include "fs/pressure.h"
 
 #define FILLS 64u
 
@@ -124,7 +126,12 @@ static int start(struct worker *w, struct op *op, const struct fill *wanted)
 
 int fill_start(struct op *op, const struct fill *wanted)
 {
-	return start(op->worker, op, wanted);
+	int err = start(op->worker, op, wanted);
+
+	if (err != -E_NO_FRAMES)
+		return err;
+	pressure_check(op->worker, true);
+	return op_retry_later(op, &op->patience);
 }
 
 int fill_start_nowait(struct worker *w, const struct fill *wanted)

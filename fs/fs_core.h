@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include "fs/fs.h"
+#include "fs/replay.h"
 #include "fs/tree.h"
 
 struct inode_table;     /* fs/inode.c */
@@ -49,6 +50,7 @@ struct fs {
 	_Atomic uint64_t op_epoch;     /* fs/epoch.h */
 	struct txn *txn;               /* fs/txn.c: the one transaction under construction */
 	uint64_t mounted_at;           /* clock_now */
+	struct replay recovered;       /* what the mount found in the journal, and where it ended */
 	/* worker 0's: */
 	uint64_t last_commit, reap_retry, reap_deadline;
 	bool reaping;

@@ -194,7 +194,7 @@ int op_retry_later(struct op *op, uint64_t *deadline)
 	uint64_t now = clock_now();
 	struct waiter *w;
 
-	if (!*deadline)
+	if (!*deadline || !atomic_load(&ns_info(op->worker->fs->ns)->connected))
 		*deadline = now + RETRY_NS;
 	if (now > *deadline)
 		return -E_NO_FRAMES;
@@ -217,6 +217,11 @@ static void retry_wake(struct inode_table *t)
 	waitq_take(&t->retry, &wake);
 	pthread_mutex_unlock(&t->reap_mutex);
 	waiters_wake(&wake, 0);
+}
+
+void inodes_retry(struct fs *fs)
+{
+	retry_wake(fs->inodes);
 }
 
 void inode_op_ended(struct op *op)
@@ -392,7 +397,6 @@ bool fs_reap_pending(struct fs *fs)
 {
 	struct inode_table *t = fs->inodes;
 
-	retry_wake(t); /* comes by at every tick: nobody waits for ever */
 	if (fs_may_write(fs) || !atomic_load(&fs->writable))
 		return false;
 	return atomic_load(&t->scanning) || atomic_load(&t->queued);

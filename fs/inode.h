@@ -82,8 +82,10 @@ static inline uint64_t inode_size(const struct inode_disk *d) { return get64(d->
 int fs_may_write(struct fs *);
 /* 0 once writing is allowed; else the op waits for it (-E_PARKED). Exclusive lock. */
 int fs_wait_writable(struct op *);
+/* Wakes those that op_retry_later parked. Worker 0's tick: nobody waits for ever. */
+void inodes_retry(struct fs *);
 /* Lets other work go first and runs op again: for want of page frames. -E_PARKED, or -E_NO_FRAMES after a while
- * (*deadline: 0 at first, the op's to keep). */
+ * (*deadline: 0 at first, the op's to keep). While the target is away nothing comes back, and nothing fails for it. */
 int op_retry_later(struct op *, uint64_t *deadline);
 
 #endif

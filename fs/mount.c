@@ -150,6 +150,7 @@ static void wake_frozen(struct fs *fs)
 	waiters_wake(&writable, code);
 	waiters_wake(&space, code);
 	journal_wake(fs, code);
+	checkpoint_wake(fs, code);
 }
 
 /* What was freed and whose epoch has ended comes back. Returns ns until it is worth looking again. */
@@ -169,6 +170,7 @@ uint64_t fs_tick(struct fs *fs)
 {
 	uint64_t next, now = clock_now();
 
+	inodes_retry(fs);
 	if (fs->conf.readonly)
 		return NS_PER_S;
 	next = claim_tick(fs);
@@ -230,6 +232,27 @@ static void free_all(struct fs *fs)
 		alloc_close(fs);
 	pthread_rwlock_destroy(&fs->lock);
 	free(fs);
+}
+
+static bool busy(const struct fs *fs)
+{
+	for (unsigned i = 0; i < fs->conf.nworkers; i++)
+		if (!lane_idle(fs->workers[i].lane))
+			return true;
+	return false;
+}
+
+/* What is still on its way (read-ahead, or all sorts of things after a freeze or a mount that failed) ends first. It is
+ * not needed any more: while the target is away nobody waits for it. */
+static void close_all(struct fs *fs)
+{
+	while (fs->inodes && busy(fs)) { /* inodes: the last that build() makes */
+		if (!atomic_load(&ns_info(fs->ns)->connected))
+			ns_give_up(fs->ns, -E_LOST);
+		if (!fs_poll_all(fs))
+			worker_sleep(&fs->workers[0], NS_PER_MS);
+	}
+	free_all(fs);
 }
 
 void fs_abandon(struct fs *fs)
@@ -324,6 +347,30 @@ static int read_state(struct fs *fs, struct fs_probe *p, char *why, size_t len)
 	return 0;
 }
 
+/* Nobody else writes, and the state as it is then: a holder that was there at first may have made checkpoints since, or
+ * have unmounted. *since: no command of his was sent later. */
+static int await_holder(struct fs *fs, struct fs_probe *p, uint64_t *since, char *why, size_t len)
+{
+	struct heartbeat_disk first;
+	int err = fs_probe(fs->ns, p);
+
+	*since = clock_now();
+	first = p->heartbeat;
+	if (!err && !fs->conf.offline) {
+		err = fs_holder(fs->ns, p, why, len);
+		if (err == -E_IN_USE)
+			return err;
+	}
+	if (err) {
+		snprintf(why, len, "%s", err_text(err));
+		return err;
+	}
+	err = read_state(fs, p, why, len);
+	if (!err && memcmp(&first, &p->heartbeat, sizeof(first)))
+		*since = clock_now();
+	return err;
+}
+
 static int recover(struct fs *fs, char *why, size_t len)
 {
 	struct replay r;
@@ -338,6 +385,7 @@ static int recover(struct fs *fs, char *why, size_t len)
 			 (unsigned long long)r.records);
 	alloc_go_async(fs);
 	journal_restart(fs, r.next_pos, r.next_seq, r.prev_crc);
+	fs->recovered = r;
 	return 0;
 }
 
@@ -359,7 +407,7 @@ static int claim_now(struct fs *fs, char *why, size_t len)
 int fs_mount(struct fs **out, const struct fs_conf *conf, char *why, size_t len)
 {
 	struct fs *fs = fs_alloc(conf);
-	uint64_t begun = clock_now(), quiesce_ms;
+	uint64_t begun, quiesce_ms;
 	struct fs_probe p;
 	bool held;
 	int err;
@@ -367,18 +415,13 @@ int fs_mount(struct fs **out, const struct fs_conf *conf, char *why, size_t len)
 	*out = NULL;
 	if (!fs)
 		return -ENOMEM;
-	err = read_state(fs, &p, why, len);
+	err = await_holder(fs, &p, &begun, why, len);
 	if (err)
 		goto out_free;
 	err = build(fs, false);
 	if (err) {
 		snprintf(why, len, "%s", err_text(err));
 		goto out_free;
-	}
-	if (!conf->offline) {
-		err = fs_holder(fs->ns, &p, why, len);
-		if (err)
-			goto out_free;
 	}
 	err = recover(fs, why, len);
 	if (err)
@@ -396,7 +439,7 @@ int fs_mount(struct fs **out, const struct fs_conf *conf, char *why, size_t len)
 	*out = fs;
 	return 0;
 out_free:
-	free_all(fs);
+	close_all(fs);
 	return err;
 }
 
@@ -431,21 +474,35 @@ static bool cleaned(struct fs *fs)
 	return false;
 }
 
+static bool claim_ended(struct fs *fs)
+{
+	return !claim_writing(fs);
+}
+
+static bool no_doubts(struct fs *fs)
+{
+	return !ns_in_doubt(fs->ns);
+}
+
 int fs_unmount(struct fs *fs)
 {
 	int err = 0;
 
+	run_until(fs, claim_ended);
 	if (!fs->conf.readonly && claim_done(fs)) {
 		inodes_forget_all(fs);
 		fs->reap_deadline = clock_now() + 5 * NS_PER_S; /* the rest is resumed by the next mount */
 		run_until(fs, reaped_all);
+		fs->reap_retry = UINT64_MAX; /* none after the last cut */
 		run_until(fs, cleaned);
+		/* Once the heartbeat is given back, anybody may write: not while a write of ours may still land. */
+		run_until(fs, no_doubts);
 		run_until(fs, quiet);
 		err = atomic_load(&fs->frozen);
 		if (!err)
 			err = claim_release(fs);
 	}
-	free_all(fs);
+	close_all(fs);
 	return err;
 }
 
@@ -557,7 +614,7 @@ int fs_format(const struct mkfs_conf *conf, char *why, size_t len)
 	err = atomic_load(&fs->frozen);
 	tell(conf, 3);
 out_free:
-	free_all(fs);
+	close_all(fs);
 	if (err)
 		snprintf(why, len, "%s", err_text(err));
 	return err;

@@ -158,6 +158,7 @@ struct op *op_new(struct worker *w)
 	op->own_errors = op->ending = op->started = op->range_held = op->range_queued = op->in_epoch = op->fills = false;
 	op->inode = NULL;
 	memset(op->scratch, 0, sizeof(op->scratch));
+	op->patience = 0;
 	atomic_store_explicit(&op->wake_status, 0, memory_order_relaxed);
 	list_init(&op->link);
 	list_init(&op->range);

@@ -105,6 +105,7 @@ struct op {
 	int end_status;
 	unsigned phase;            /* of run(), kept over replays */
 	uint64_t scratch[8];       /* of run(), kept over replays */
+	uint64_t patience;         /* fs/fill.c: until when it waits for page frames */
 	struct inode *inode;       /* referenced while the op lives, dropped by op_free (fs/inode.h) */
 	struct list range;         /* fs/range.h: the held or awaited block range */
 	uint64_t range_first, range_last;

@@ -8,7 +8,9 @@
 #include <string.h>
 #include "base/log.h"
 #include "fs/alloc_core.h"
+#include "fs/fs_core.h"
 #include "fs/journal.h"
+#include "fs/super.h"
 #include "fs/tree_edit.h"
 #include "fs/txn_core.h"
 
@@ -254,6 +256,66 @@ static int apply_txn(struct fs *fs, const uint8_t *bytes, const struct txn_disk 
 	err = op_run_sync(op);
 	op_free(op);
 	return err;
+}
+
+static int erase_blocks(struct fs *fs, uint64_t block, uint32_t n)
+{
+	static const uint8_t zeros[SUPER_BLOCKS * FS_BLOCK];
+
+	return ns_write_sync(fs->ns, block, n, zeros, IO_FUA);
+}
+
+/* The slots that are newer than what was read; never the one that was read. */
+static int settle_supers(struct fs *fs, bool erase)
+{
+	struct super_disk now;
+	unsigned slot, tries = 0;
+	int err;
+
+	for (;;) {
+		err = super_read(fs->ns, &now, &slot);
+		if (err || (slot == fs->super_slot && !memcmp(&now, &fs->super, sizeof(now))))
+			return err;
+		if (!erase || slot == fs->super_slot || tries++ == RING_SLOTS)
+			return -E_MOVED;
+		log_info("a superblock of the former mount landed late (generation %llu): erased",
+			 (unsigned long long)get64(now.gen));
+		err = erase_blocks(fs, RING_A + slot * SUPER_BLOCKS, SUPER_BLOCKS);
+		if (!err)
+			err = erase_blocks(fs, get64(fs->super.ring_b) + slot * SUPER_BLOCKS, SUPER_BLOCKS);
+		if (err)
+			return err;
+	}
+}
+
+/* Without its first block the first late record ends the chain. */
+static int settle_journal(struct fs *fs, bool erase)
+{
+	struct scan s = { .fs = fs };
+	uint8_t *buf = aligned_alloc(FS_BLOCK, RECORD_MAX);
+	int err = buf ? 0 : -ENOMEM;
+
+	while (!err) {
+		struct replay end = fs->recovered;
+		uint64_t pos = end.next_pos;
+		uint32_t len;
+
+		err = next_record(&s, &end, &pos, buf, &len);
+		if (err || !len)
+			break;
+		if (erase)
+			log_info("a journal record of the former mount landed late: erased");
+		err = erase ? erase_blocks(fs, get64(fs->super.journal_start) + pos, 1) : -E_MOVED;
+	}
+	free(buf);
+	return err;
+}
+
+int replay_settle(struct fs *fs, bool erase)
+{
+	int err = settle_supers(fs, erase);
+
+	return err ? err : settle_journal(fs, erase);
 }
 
 int replay_journal(struct fs *fs, struct replay *r)

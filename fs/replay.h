@@ -3,7 +3,10 @@
 #ifndef NVOFS_FS_REPLAY_H
 #define NVOFS_FS_REPLAY_H
 
-#include "fs/fs_core.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct fs;
 
 struct replay {
 	uint64_t records, txns;
@@ -14,5 +17,9 @@ struct replay {
 /* Blocking, on worker 0, before anything else uses fs. Nothing is written. 0 or a code (-E_ROTTEN_SUPER, -E_BAD_ITEM,
  * damage, read errors). */
 int replay_journal(struct fs *, struct replay *);
+/* Blocking, not from a call-back of a lane, once nothing of the dead session can land any more: makes the device again
+ * what recovery found (fs->super, fs->recovered). Superblocks and records that came later, which nobody was told of, are
+ * erased; -E_MOVED if there are any and erase is false. 0 or a code. */
+int replay_settle(struct fs *, bool erase);
 
 #endif

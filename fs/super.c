@@ -143,7 +143,7 @@ static void name_holder(const struct heartbeat_disk *h, char *who, size_t len)
 
 static bool same_beat(const struct heartbeat_disk *a, const struct heartbeat_disk *b)
 {
-	return !memcmp(a->token, b->token, 16) && get64(a->counter) == get64(b->counter);
+	return !memcmp(a, b, sizeof(*a));
 }
 
 int fs_holder(struct ns *ns, const struct fs_probe *p, char *who, size_t len)
@@ -160,9 +160,10 @@ int fs_holder(struct ns *ns, const struct fs_probe *p, char *who, size_t len)
 		err = ns_read_sync(ns, HEARTBEAT_BLOCK, 1, &now);
 		if (err)
 			return err;
-		if (!heartbeat_valid(&now, p->super.uuid) || !heartbeat_held(&now) || same_beat(&last, &now))
+		/* Not valid: read in the middle of a beat, or of a beat that broke off (then it stays as it is). */
+		if (same_beat(&last, &now) || (heartbeat_valid(&now, p->super.uuid) && !heartbeat_held(&now)))
 			return 0;
 	}
-	name_holder(&now, who, len);
+	name_holder(heartbeat_valid(&now, p->super.uuid) ? &now : &p->heartbeat, who, len);
 	return -E_IN_USE;
 }

@@ -144,12 +144,17 @@ int lane_fd(const struct lane *);
 bool lane_idle(const struct lane *);
 /* Commands in flight (not ios waiting for a connection). */
 unsigned lane_inflight(const struct lane *);
+/* Nothing was submitted that is not done yet: the lane may be closed. */
+bool lane_idle(const struct lane *);
 /* ns until a time-out of the lane itself matters (held-back writes); UINT64_MAX: none. */
 uint64_t lane_timeout(const struct lane *);
 const struct lane_stats *lane_stats(const struct lane *);
 /* For tools and tests: polls and sleeps until *pending is 0. Without a control thread also runs ns_control. */
 void lane_wait(struct lane *, const unsigned *pending);
 
+/* Is there a write of unknown fate whose association may still execute it? As long as there is, nobody else may be told
+ * that the namespace is free. */
+bool ns_in_doubt(struct ns *);
 /* Bytes of completed writes that wait for a Flush; when it grows the owner should flush. */
 uint64_t ns_unflushed(const struct ns *);
 

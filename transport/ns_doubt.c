@@ -99,6 +99,11 @@ uint64_t ns_doubt_check(struct ns *ns, uint64_t block, uint64_t nblocks)
 	return until;
 }
 
+bool ns_in_doubt(struct ns *ns)
+{
+	return !atomic_load(&ns->given_up) && ns_doubt_last(ns) > clock_now();
+}
+
 uint64_t ns_doubt_last(struct ns *ns)
 {
 	uint64_t last = 0;
