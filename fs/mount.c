@@ -234,27 +234,6 @@ static void free_all(struct fs *fs)
 	free(fs);
 }
 
-static bool busy(const struct fs *fs)
-{
-	for (unsigned i = 0; i < fs->conf.nworkers; i++)
-		if (!lane_idle(fs->workers[i].lane))
-			return true;
-	return false;
-}
-
-/* What is still on its way (read-ahead, or all sorts of things after a freeze or a mount that failed) ends first. It is
- * not needed any more: while the target is away nobody waits for it. */
-static void close_all(struct fs *fs)
-{
-	while (fs->inodes && busy(fs)) { /* inodes: the last that build() makes */
-		if (!atomic_load(&ns_info(fs->ns)->connected))
-			ns_give_up(fs->ns, -E_LOST);
-		if (!fs_poll_all(fs))
-			worker_sleep(&fs->workers[0], NS_PER_MS);
-	}
-	free_all(fs);
-}
-
 void fs_abandon(struct fs *fs)
 {
 	free_all(fs);
@@ -439,7 +418,7 @@ int fs_mount(struct fs **out, const struct fs_conf *conf, char *why, size_t len)
 	*out = fs;
 	return 0;
 out_free:
-	close_all(fs);
+	free_all(fs);
 	return err;
 }
 
@@ -502,7 +481,7 @@ int fs_unmount(struct fs *fs)
 		if (!err)
 			err = claim_release(fs);
 	}
-	close_all(fs);
+	free_all(fs);
 	return err;
 }
 
@@ -614,7 +593,7 @@ int fs_format(const struct mkfs_conf *conf, char *why, size_t len)
 	err = atomic_load(&fs->frozen);
 	tell(conf, 3);
 out_free:
-	close_all(fs);
+	free_all(fs);
 	if (err)
 		snprintf(why, len, "%s", err_text(err));
 	return err;

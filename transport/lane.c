@@ -492,12 +492,6 @@ unsigned lane_inflight(const struct lane *lane)
 	return atomic_load_explicit(&lane->inflight, memory_order_relaxed);
 }
 
-bool lane_idle(const struct lane *lane)
-{
-	return !lane_inflight(lane) && lane->nfree == lane->nslots && list_empty(&lane->normal) && list_empty(&lane->urgent) &&
-	       list_empty(&lane->held) && list_empty(&lane->finished);
-}
-
 uint64_t lane_timeout(const struct lane *lane)
 {
 	uint64_t now;

@@ -144,8 +144,6 @@ int lane_fd(const struct lane *);
 bool lane_idle(const struct lane *);
 /* Commands in flight (not ios waiting for a connection). */
 unsigned lane_inflight(const struct lane *);
-/* Nothing was submitted that is not done yet: the lane may be closed. */
-bool lane_idle(const struct lane *);
 /* ns until a time-out of the lane itself matters (held-back writes); UINT64_MAX: none. */
 uint64_t lane_timeout(const struct lane *);
 const struct lane_stats *lane_stats(const struct lane *);
