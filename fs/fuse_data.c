@@ -13,6 +13,7 @@
 #include "fs/fuse_int.h"
 
 #define WRITE_KILL_PRIV (1u << 2) /* FUSE_WRITE_KILL_SUIDGID */
+#define OPEN_PARALLEL_WRITES (1u << 6) /* FOPEN_PARALLEL_DIRECT_WRITES: overlapping ones are ordered by fs/range.h */
 #define OPEN_KILL_PRIV (1u << 0)  /* FUSE_OPEN_KILL_SUIDGID */
 
 
@@ -29,10 +30,11 @@ static void count_data(struct op *op)
 
 /* ---- open ---- */
 
-/* Near a full device an error has to reach write(2), not close(2), where few programs look. */
+/* Near a full device an error has to reach write(2), not close(2), where few programs look. Who asks for O_DIRECT gets
+ * the kernel's direct path, on which several writes of a file can be under way; not where it would cost mmap(2). */
 static bool opens_direct(const struct fuse_front *f, int flags)
 {
-	if (f->conf.direct_io)
+	if (f->conf.direct_io || ((flags & O_DIRECT) && f->direct_mmap))
 		return true;
 	return (flags & O_ACCMODE) != O_RDONLY && f->direct_mmap && atomic_load_explicit(&f->near_full, memory_order_relaxed);
 }
@@ -42,6 +44,7 @@ static void fill_info(const struct freq *q, struct fuse_file_info *fi)
 	memset(fi, 0, sizeof(*fi));
 	fi->flags = q->open_flags;
 	fi->direct_io = opens_direct(q->fw->front, q->open_flags);
+	q->fw->open_extra = fi->direct_io ? OPEN_PARALLEL_WRITES : 0;
 	fi->keep_cache = 1;
 }
 

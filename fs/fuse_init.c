@@ -2,7 +2,7 @@
 /* The handshake with the kernel (FUSE_INIT): what is switched on and why.
  *
  * libfuse 3.14 does not know HANDLE_KILLPRIV_V2 (without it the kernel asks for security.capability at every write) nor
- * DIRECT_IO_ALLOW_MMAP; so its reply is changed on its way out, as far as the kernel offers them. */
+ * DIRECT_IO_ALLOW_MMAP, nor an open's PARALLEL_DIRECT_WRITES; so its reply is changed on its way out, as far as the kernel offers them. */
 #define FUSE_USE_VERSION 314
 #include <assert.h>
 #include <fuse_lowlevel.h>
@@ -92,6 +92,15 @@ static void patch(struct fuse_front *f, struct fuse_init_out *out)
 		  (unsigned long long)f->init_flags, out->max_write);
 }
 
+/* The reply to OPEN ends with fuse_open_out, and so does CREATE's. */
+static void patch_open(struct fuse_worker *fw, const struct iovec *body)
+{
+	struct fuse_open_out *out = (void *)((char *)body->iov_base + body->iov_len - sizeof(*out));
+
+	out->open_flags |= fw->open_extra;
+	fw->open_extra = 0;
+}
+
 ssize_t fuse_init_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
 	struct fuse_front *f = userdata;
@@ -103,6 +112,8 @@ ssize_t fuse_init_writev(int fd, struct iovec *iov, int count, void *userdata)
 		if (!head->error && count == 2 && iov[1].iov_len >= sizeof(struct fuse_init_out))
 			patch(f, iov[1].iov_base);
 	}
+	if (fuse_self && fuse_self->open_extra && !head->error && count == 2)
+		patch_open(fuse_self, &iov[1]);
 	n = writev(fd, iov, count);
 	/* libfuse prints every failure but ENOENT (interrupted) while the session runs. */
 	if (n < 0 && errno == ENODEV) {

@@ -19,7 +19,8 @@
 #include "base/log.h"
 #include "fs/fuse_int.h"
 
-#define SPIN_NS (20 * 1000ull)       /* about one round trip on a fast network; longer costs others their CPU */
+#define SPIN_MAX_NS (20 * 1000ull)   /* about one round trip on a fast network; longer costs others their CPU */
+#define SPIN_MIN_NS (2 * 1000ull)
 #define SLEEP_NS NS_PER_S            /* fuse_front_abort is noticed after that at the latest */
 #define DRAIN_NS (10 * NS_PER_MS)
 #define FULL_CHECK_NS (100 * NS_PER_MS)
@@ -178,10 +179,37 @@ static bool drained(struct fuse_worker *fw, bool *mine)
 	return !atomic_load(&fw->front->draining);
 }
 
+/* Whether to poll once more instead of sleeping. Only while somebody waits for our I/O: read-ahead is in no hurry, and who got
+ * the last answer may want this CPU. What did not pay is tried for half as long the next time. */
+struct spin {
+	uint64_t since, limit;
+	bool spinning;
+};
+
+static void spin_busy(struct spin *s, uint64_t now)
+{
+	if (s->spinning)
+		s->limit = MIN(s->limit * 2, SPIN_MAX_NS);
+	s->spinning = false;
+	s->since = now;
+}
+
+static bool spin_on(struct spin *s, const struct fuse_worker *fw, uint64_t now)
+{
+	if (!fw->inuse || !lane_inflight(fw->w->lane))
+		return s->spinning = false;
+	if (now - s->since < s->limit)
+		return s->spinning = true;
+	if (s->spinning)
+		s->limit = MAX(s->limit / 2, SPIN_MIN_NS);
+	return s->spinning = false;
+}
+
 static void loop(struct fuse_worker *fw)
 {
 	struct timers timers = { 0 };
-	uint64_t active = 0, interrupts = 0;
+	struct spin spin = { .limit = SPIN_MAX_NS };
+	uint64_t interrupts = 0;
 	bool mine = false, watching = true;
 
 	while (!drained(fw, &mine)) {
@@ -199,8 +227,8 @@ static void loop(struct fuse_worker *fw)
 			watching = false;
 		}
 		if (busy)
-			active = now;
-		if (busy || (now - active < SPIN_NS && lane_inflight(fw->w->lane)) || lane_arm(fw->w->lane))
+			spin_busy(&spin, now);
+		if (busy || spin_on(&spin, fw, now) || lane_arm(fw->w->lane))
 			continue;
 		sleep_until_work(fw, ending ? MIN(ns, DRAIN_NS) : ns);
 	}

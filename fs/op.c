@@ -44,6 +44,9 @@ void waiters_wake(struct list *waiters, int status)
 
 /* ---- operations ---- */
 
+/* Whose thread this is, if any worker's. */
+static __thread struct worker *here;
+
 static void op_deliver(struct letter *l)
 {
 	struct op *op = container_of(l, struct op, letter);
@@ -51,10 +54,14 @@ static void op_deliver(struct letter *l)
 	list_append(&op->worker->ready, &op->link);
 }
 
-/* One awaited event less; the last one sends the op home to its worker. Any thread. */
+/* One awaited event less; the last one sends the op home to its worker. Any thread; at home already, no mail is needed. */
 static void event_done(struct op *op)
 {
-	if (atomic_fetch_sub_explicit(&op->pending, 1, memory_order_acq_rel) == 1)
+	if (atomic_fetch_sub_explicit(&op->pending, 1, memory_order_acq_rel) != 1)
+		return;
+	if (op->worker == here)
+		list_append(&here->ready, &op->link);
+	else
 		mailbox_post(&op->worker->mailbox, &op->letter);
 }
 
@@ -290,16 +297,27 @@ void worker_exit(struct worker *w)
 	w->ops = NULL;
 }
 
-bool worker_poll(struct worker *w)
+static bool run_ready(struct worker *w)
 {
-	bool any = mailbox_deliver(&w->mailbox);
 	struct list *l;
+	bool any = false;
 
 	while ((l = list_pop(&w->ready))) {
 		any = true;
 		advance(list_entry(l, struct op, link));
 	}
-	return lane_poll(w->lane) > 0 || any;
+	return any;
+}
+
+bool worker_poll(struct worker *w)
+{
+	bool any;
+
+	here = w;
+	any = mailbox_deliver(&w->mailbox);
+	any = run_ready(w) || any;
+	any = lane_poll(w->lane) > 0 || any;
+	return run_ready(w) || any;
 }
 
 void worker_sleep(struct worker *w, uint64_t timeout_ns)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a namespace to a served mount and back, step by step; each step has its undo. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -14,10 +16,17 @@
 #include "tools/nvofs.h"
 #include "transport/ns.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#define POPULATE_STEP (4 * MiB)
+
 struct daemon {
 	struct nvofs_running r;
 	void (*report)(int code, const char *line);
-	_Atomic bool mounting, lost;
+	_Atomic bool mounting, lost, ending;
+	bool populating;
+	pthread_t populate;
 	char why[LINE_MAX_BYTES];
 };
 
@@ -30,10 +39,25 @@ static void on_status(void *arg, char *buf, size_t len)
 	nvofs_status(&d->r, buf, len);
 }
 
+/* Touching a page for the first time costs more than filling it from the network: done beside the first requests, a bit
+ * at a time. */
+static void *populate(void *arg)
+{
+	struct daemon *d = arg;
+	size_t len;
+	char *mem = cache_memory(d->r.cache, &len);
+
+	for (size_t at = 0; at < len && !d->ending; at += POPULATE_STEP)
+		if (madvise(mem + at, MIN(len - at, POPULATE_STEP), MADV_POPULATE_WRITE))
+			break; /* an older kernel: it happens when it happens */
+	return NULL;
+}
+
 static void on_ready(void *arg)
 {
 	struct daemon *d = arg;
 
+	d->populating = !pthread_create(&d->populate, NULL, populate, d);
 	mountinfo_tune(d->r.options->mountpoint);
 	nvofs_signals_state(NVOFS_RUNNING, d->r.front, d->r.ns);
 	d->mounting = false;
@@ -45,6 +69,7 @@ static void on_ending(void *arg)
 {
 	struct daemon *d = arg;
 
+	d->ending = true;
 	nvofs_signals_state(NVOFS_ENDING, NULL, d->r.ns);
 }
 
@@ -146,6 +171,8 @@ static int take_down(struct daemon *d)
 {
 	int err = 0;
 
+	if (d->populating)
+		pthread_join(d->populate, NULL);
 	if (d->r.front)
 		fuse_front_free(d->r.front);
 	if (d->r.fs)
