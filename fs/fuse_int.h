@@ -82,6 +82,8 @@ struct fuse_worker {
 	pthread_t thread;
 	bool started;
 	int epoll_fd;
+	bool fuse_event, lane_event; /* epoll saw them ready, and they were not found empty since */
+	unsigned rounds;
 	bool fuse_wanted;          /* /dev/fuse is in the epoll set for input */
 	struct fuse_rx rx;
 	struct freq *reqs;

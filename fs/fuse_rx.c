@@ -276,7 +276,9 @@ static ssize_t read_request(struct fuse_worker *fw, bool frames)
 	for (unsigned i = 0; frames && i < rx->nruns; i++)
 		iov[n++] = (struct iovec){ .iov_base = rx->runs[i]->mem, .iov_len = (size_t)rx->pages[i] * BLOCK_SIZE };
 	got = readv(fw->front->fd, iov, (int)n);
-	if (got < 0 && errno == ENODEV)
+	if (got < 0 && errno == EAGAIN)
+		fw->fuse_event = false;
+	else if (got < 0 && errno == ENODEV)
 		fuse_worker_end(fw->front);
 	else if (got < 0 && errno != EAGAIN && errno != EINTR && errno != ENOENT)
 		log_error("reading from FUSE: %s", strerror(errno));

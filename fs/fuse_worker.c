@@ -21,6 +21,7 @@
 
 #define SPIN_MAX_NS (20 * 1000ull)   /* about one round trip on a fast network; longer costs others their CPU */
 #define SPIN_MIN_NS (2 * 1000ull)
+#define ROUNDS_BLIND 8u              /* without sleeping, /dev/fuse is looked at every so many rounds */
 #define SLEEP_NS NS_PER_S            /* fuse_front_abort is noticed after that at the latest */
 #define DRAIN_NS (10 * NS_PER_MS)
 #define FULL_CHECK_NS (100 * NS_PER_MS)
@@ -150,12 +151,19 @@ static void sleep_until_work(struct fuse_worker *fw, uint64_t ns)
 	struct epoll_event events[4];
 	int n;
 
+	fw->fuse_event = fw->lane_event = false;
 	ns = MIN(MIN(ns, lane_timeout(fw->w->lane)), SLEEP_NS);
 	want_fuse(fw);
 	n = epoll_wait(fw->epoll_fd, events, ARRAY_SIZE(events), (int)DIV_UP(ns, NS_PER_MS));
-	for (int i = 0; i < n; i++)
-		if (events[i].data.fd == fw->front->fd && (events[i].events & (EPOLLERR | EPOLLHUP)))
+	for (int i = 0; i < n; i++) {
+		if (events[i].data.fd == lane_fd(fw->w->lane))
+			fw->lane_event = true;
+		if (events[i].data.fd != fw->front->fd)
+			continue;
+		fw->fuse_event = true;
+		if (events[i].events & (EPOLLERR | EPOLLHUP))
 			fuse_worker_end(fw->front);
+	}
 }
 
 static void check_interrupts(struct fuse_worker *fw, uint64_t now, uint64_t *next)
@@ -205,6 +213,21 @@ static bool spin_on(struct spin *s, const struct fuse_worker *fw, uint64_t now)
 	return s->spinning = false;
 }
 
+/* One round. What epoll has just found quiet is not asked again: each question is a system call, and most wake-ups are for
+ * a request that the other workers are woken for, too. */
+static bool work(struct fuse_worker *fw)
+{
+	bool busy = worker_run(fw->w);
+
+	if (fw->fuse_event || fw->rx.backlog_count || ++fw->rounds % ROUNDS_BLIND == 0)
+		busy = fuse_rx_pump(fw) || busy;
+	if (busy || fw->lane_event || lane_inflight(fw->w->lane)) {
+		fw->lane_event = false;
+		busy = worker_poll(fw->w) || busy;
+	}
+	return busy;
+}
+
 static void loop(struct fuse_worker *fw)
 {
 	struct timers timers = { 0 };
@@ -214,12 +237,9 @@ static void loop(struct fuse_worker *fw)
 
 	while (!drained(fw, &mine)) {
 		bool ending = atomic_load_explicit(&fw->front->ending, memory_order_relaxed);
-		bool busy = worker_poll(fw->w);
-		uint64_t now, ns;
+		bool busy = work(fw);
+		uint64_t now = clock_now(), ns;
 
-		if (fuse_rx_pump(fw))
-			busy = true;
-		now = clock_now();
 		ns = run_timers(fw, &timers, now);
 		check_interrupts(fw, now, &interrupts);
 		if (ending && watching) { /* its EPOLLERR would not let us sleep */
@@ -228,8 +248,12 @@ static void loop(struct fuse_worker *fw)
 		}
 		if (busy)
 			spin_busy(&spin, now);
-		if (busy || spin_on(&spin, fw, now) || lane_arm(fw->w->lane))
+		if (busy || spin_on(&spin, fw, now))
 			continue;
+		if (lane_arm(fw->w->lane)) { /* also what the timers queued */
+			fw->lane_event = true;
+			continue;
+		}
 		sleep_until_work(fw, ending ? MIN(ns, DRAIN_NS) : ns);
 	}
 }

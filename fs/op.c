@@ -309,13 +309,19 @@ static bool run_ready(struct worker *w)
 	return any;
 }
 
-bool worker_poll(struct worker *w)
+bool worker_run(struct worker *w)
 {
 	bool any;
 
 	here = w;
 	any = mailbox_deliver(&w->mailbox);
-	any = run_ready(w) || any;
+	return run_ready(w) || any;
+}
+
+bool worker_poll(struct worker *w)
+{
+	bool any = worker_run(w);
+
 	any = lane_poll(w->lane) > 0 || any;
 	return run_ready(w) || any;
 }

@@ -124,7 +124,9 @@ struct op {
 
 int worker_init(struct worker *, struct fs *, struct lane *, unsigned index);
 void worker_exit(struct worker *);
-/* Delivers mail, runs ready ops, polls the lane; true if anything happened. */
+/* Delivers mail and runs ready ops; true if there were any. */
+bool worker_run(struct worker *w);
+/* The same, then polls the lane and runs what that made ready. */
 bool worker_poll(struct worker *);
 /* Sleeps on mailbox and lane until something happens or timeout_ns passed (for tools; the daemon has its own loop). */
 void worker_sleep(struct worker *, uint64_t timeout_ns);
