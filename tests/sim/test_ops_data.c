@@ -444,6 +444,29 @@ START_TEST(fragmented)
 }
 END_TEST
 
+/* Read-ahead that nobody waits for is under way at unmount; _i: and the target is gone for a long time. */
+START_TEST(unmount_ahead)
+{
+	uint64_t f = file("f"), begin, off = 0;
+
+	fill(buf, 1 << 20, 18);
+	put(f, 0, buf, 1 << 20);
+	put(f, 1 << 20, buf, 1 << 20);
+	ck_assert_int_eq(sim_unmount(s), 0);
+	ck_assert_int_eq(sim_mount_ro(s, false), 0);
+	ck_assert_int_eq(sim_open_file(s, f, O_RDONLY), 0); /* its streams stay known */
+	for (; lane_idle(fs_worker(s->fs, 0)->lane) && lane_idle(fs_worker(s->fs, 1)->lane); off += 16384) {
+		ck_assert_uint_lt(off, 1 << 20);
+		expect(f, off, buf + off, 16384);
+	}
+	begin = clock_now();
+	if (_i)
+		sim_dev_lose(s->dev, FATE_NEVER, 3600 * NS_PER_S);
+	ck_assert_int_eq(sim_unmount(s), 0);
+	ck_assert_uint_lt(clock_now() - begin, 10 * NS_PER_S);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("ops_data");
@@ -467,6 +490,7 @@ int main(void)
 	tcase_add_test(t, extents_merge);
 	tcase_add_test(t, full);
 	tcase_add_test(t, fragmented);
+	tcase_add_loop_test(t, unmount_ahead, 0, 2);
 	suite_add_tcase(suite, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
