@@ -358,10 +358,10 @@ int txn_sync(struct op *op)
 			waitq_add(&j->waiters, w);
 	}
 	pthread_mutex_unlock(&j->mutex);
+	if (atomic_load(&fs->frozen)) /* every fsync fails, even if it has nothing to wait for */
+		return atomic_load(&fs->frozen);
 	if (durable)
 		return 0;
-	if (atomic_load(&fs->frozen))
-		return atomic_load(&fs->frozen);
 	pump(j, op->worker);
 	return -E_PARKED;
 }

@@ -450,11 +450,22 @@ static void end_finished(struct lane *lane)
 	}
 }
 
+/* Were we stopped (SIGSTOP, suspend) for so long that the target may have given the association up, and another host may
+ * have taken over? Then nothing goes out on it any more, neither commands nor the data of older ones. */
+static bool is_stale(const struct lane *lane)
+{
+	uint64_t until = atomic_load_explicit(&lane->ns->fresh_until, memory_order_relaxed);
+
+	return until && (lane_inflight(lane) || lane->nready || can_take(lane)) && clock_now() > until;
+}
+
 unsigned lane_poll(struct lane *lane)
 {
 	lane->nfinished = 0;
 	atomic_store_explicit(&lane->owner, pthread_self(), memory_order_relaxed);
 	mailbox_deliver(&lane->mailbox);
+	if (lane->wire && is_stale(lane))
+		lane_lose_wire(lane, -E_TIMEDOUT);
 	if (lane->due != UINT64_MAX && clock_now() >= lane->due)
 		wake_delayed(lane);
 	if (lane->wire && (lane->nready || can_take(lane)))

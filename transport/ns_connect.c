@@ -178,6 +178,7 @@ int ns_connect_first(struct ns *ns, char *why, size_t why_len)
 		return r;
 	}
 	ns->ctrl = c;
+	ns_refresh(ns);
 	return 0;
 }
 

@@ -130,6 +130,7 @@ static void hand_over(struct ns *ns, struct wire **wires)
 	pthread_mutex_lock(&ns->lock);
 	stop_idle_wires(ns); /* of a lane that was closed meanwhile */
 	atomic_store(&ns->lost, 0);
+	ns_refresh(ns);
 	gen = atomic_fetch_add(&ns->gen, 1) + 1;
 	for (unsigned i = 0; i < ns->nqueues; i++) {
 		struct lane *lane = ns->queues[i].lane;
@@ -313,11 +314,20 @@ static uint64_t audit(struct ns *ns)
 	return AUDIT_NS;
 }
 
+void ns_refresh(struct ns *ns)
+{
+	uint64_t kato = ns->ctrl->kato_ms * NS_PER_MS;
+
+	atomic_store(&ns->fresh_until, kato ? ns->ctrl->keep_alive_sent + kato : 0);
+}
+
 static uint64_t step_live(struct ns *ns)
 {
 	uint64_t due = UINT64_MAX, next = audit(ns);
 	int r = ctrl_tick(ns->ctrl, &due);
 
+	if (!r)
+		ns_refresh(ns);
 	if (!r && ns->ctrl->ns_changed)
 		r = look_again(ns);
 	if (!r)

@@ -88,6 +88,7 @@ struct ns {
 	void *recovery_mem;        /* SYNC_BLOCKS */
 	int wake_fd;
 	_Atomic bool stop;
+	_Atomic uint64_t fresh_until; /* clock_now from which nothing may be sent on this association; 0: no keep-alive */
 	_Atomic int lost;          /* 0, or the code with which a lane lost its wire */
 	_Atomic int given_up;      /* 0, or the code for everything from now on */
 
@@ -170,6 +171,8 @@ int ns_connect_first(struct ns *, char *why, size_t why_len);
 int ns_connect_again(struct ns *, struct wire **wires, char *why, size_t why_len);
 
 /* ns_control.c */
+/* The controller heard from us: its association may be used for KATO from then. */
+void ns_refresh(struct ns *);
 void ns_wake(struct ns *);
 int ns_control_start(struct ns *);
 void ns_control_stop(struct ns *);

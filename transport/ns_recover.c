@@ -33,8 +33,12 @@ static void recovery_init(struct recovery *rc, struct ns *ns)
 
 static int send_slot(struct recovery *rc, struct slot *s)
 {
-	int r = rc->ns->ops->send(rc->ns->recovery_wire, &s, 1);
+	uint64_t due;
+	int r = ctrl_tick(rc->ns->ctrl, &due); /* also after having been stopped: then nothing is sent */
 
+	if (r < 0)
+		return r;
+	r = rc->ns->ops->send(rc->ns->recovery_wire, &s, 1);
 	if (r == 1)
 		rc->inflight++;
 	return r < 0 ? r : r == 1 ? 0 : -E_LOST;

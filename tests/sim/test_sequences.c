@@ -326,6 +326,32 @@ static int taken_over(struct sim *s)
 	return 0;
 }
 
+/* A daemon is stopped for longer than its commands can live, another host takes over, and then it goes on: the target may
+ * not have noticed, so nothing of it may be sent on the old association. */
+static int stopped_and_continued(struct sim *s)
+{
+	struct sim *other = sim_join(s);
+	uint64_t x = make(s, "x"), y, writes;
+
+	MUST(put(s, x, 0, 1, SIZE) == 0 && sim_fsync(s, x) == 0 && put(s, x, 0, 2, SIZE) == 0);
+	clock_virtual_idle(sim_idle, other);
+	clock_virtual_add(60 * NS_PER_S);
+	MUST(sim_mount(other) == 0 && (y = make(other, "y")) && put(other, y, 0, 3, SIZE) == 0 && sim_fsync(other, y) == 0);
+	clock_virtual_idle(sim_idle, s);
+	writes = sim_dev_stats(s->dev)->writes;
+	put(s, x, 0, 4, SIZE);
+	MUST(sim_fsync(s, x) != 0);
+	sim_run_for(s, 20 * NS_PER_S);
+	MUST(sim_dev_stats(s->dev)->writes == writes);
+	sim_crash(s, FATE_NEVER);
+	clock_virtual_idle(sim_idle, other);
+	MUST(is(other, x, 0, 1, SIZE) || is(other, x, 0, 2, SIZE));
+	MUST(is(other, y, 0, 3, SIZE) && sim_unmount(other) == 0);
+	clock_virtual_idle(sim_idle, s);
+	sim_free(other);
+	return sound(s);
+}
+
 static const struct {
 	const char *name;
 	int (*run)(struct sim *);
@@ -340,6 +366,7 @@ static const struct {
 	{"format_again", format_again},
 	{"second_mount", second_mount},
 	{"taken_over", taken_over},
+	{"stopped_and_continued", stopped_and_continued},
 };
 
 static int run(size_t i)
