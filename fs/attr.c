@@ -167,8 +167,11 @@ int fs_release(struct op *op)
 	return 0;
 }
 
-/* Data was written before its transaction committed, so there is only the journal to wait for. */
+/* Data was written before its transaction committed, so there is only the journal to wait for. Once frozen every fsync
+ * fails, also one with nothing to wait for: the kernel may have lost what could not be written. */
 int fs_fsync(struct op *op)
 {
-	return txn_sync(op);
+	int frozen = atomic_load(&op->worker->fs->frozen);
+
+	return frozen ? frozen : txn_sync(op);
 }
