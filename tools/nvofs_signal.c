@@ -34,7 +34,7 @@ static struct {
 	const char *mountpoint;
 	unsigned signals, away; /* received; seconds without target since ENDING */
 	sigset_t set;
-} sig = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} sig = { .lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP }; /* fuse_front_abort calls back nvofs_signals_state */
 
 void nvofs_signals_block(void)
 {
