@@ -36,7 +36,8 @@ static bool opens_direct(const struct fuse_front *f, int flags)
 {
 	if (f->conf.direct_io || ((flags & O_DIRECT) && f->direct_mmap))
 		return true;
-	return (flags & O_ACCMODE) != O_RDONLY && f->direct_mmap && atomic_load_explicit(&f->near_full, memory_order_relaxed);
+	return (flags & O_ACCMODE) != O_RDONLY && f->direct_mmap &&
+	       atomic_load_explicit(&f->near_full, memory_order_relaxed);
 }
 
 static void fill_info(const struct freq *q, struct fuse_file_info *fi)
@@ -213,7 +214,8 @@ static void done_write(struct op *op, int status)
 	freq_end(q);
 }
 
-static void on_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *payload, off_t off, struct fuse_file_info *fi)
+static void on_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *payload, off_t off,
+			 struct fuse_file_info *fi)
 {
 	const struct fuse_write_in *arg = raw_arg();
 	size_t size = payload->buf[0].size;

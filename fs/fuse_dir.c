@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading directories. An open directory has a buffer of its own, which grows to the largest reply asked for; entries are
- * packed into it as the operation emits them. */
+/* Reading directories. An open directory has a buffer of its own, which grows to the largest reply asked for; entries
+ * are packed into it as the operation emits them. */
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
@@ -10,8 +10,8 @@
 #include "fs/fuse_int.h"
 
 struct fuse_dir {
-	/* The open handle's, and one for each request that uses it: as soon as the last reply is written, another thread may
-	 * release the handle. */
+	/* The open handle's, and one for each request that uses it: as soon as the last reply is written, another
+	 * thread may release the handle. */
 	_Atomic unsigned refs;
 	atomic_flag busy;          /* two threads may read through one descriptor */
 	char *buf;
@@ -107,7 +107,8 @@ static int emit(struct op *op, const char *name, size_t namelen, uint64_t ino, u
 	memcpy(q->name, name, namelen);
 	q->name[namelen] = 0;
 	if (d->plus) {
-		struct fuse_entry_param e = { .attr_timeout = f->conf.attr_timeout, .entry_timeout = f->conf.entry_timeout };
+		struct fuse_entry_param e = { .attr_timeout = f->conf.attr_timeout,
+					      .entry_timeout = f->conf.entry_timeout };
 
 		if (attr)
 			e.attr = *attr;

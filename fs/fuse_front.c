@@ -29,7 +29,8 @@ static void on_log(enum fuse_log_level level, const char *format, va_list args)
 	if (capturing && !said[0])
 		snprintf(said, sizeof(said), "%s", line);
 	if (!capturing && line[0])
-		log_at(level <= FUSE_LOG_ERR ? LOG_L_ERROR : level <= FUSE_LOG_WARNING ? LOG_L_WARN : LOG_L_DEBUG, "%s", line);
+		log_at(level <= FUSE_LOG_ERR ? LOG_L_ERROR : level <= FUSE_LOG_WARNING ? LOG_L_WARN : LOG_L_DEBUG, "%s",
+		       line);
 }
 
 /* Puts stderr aside; fusermount3 is a program of its own and writes there. */
@@ -129,7 +130,8 @@ static int session_new(struct fuse_front *f, char *why, size_t why_len)
 		snprintf(why, why_len, "too many mount options");
 		return -EINVAL;
 	}
-	if (!fuse_opt_add_arg(&args, "nvofs") && !fuse_opt_add_arg(&args, "-o") && !fuse_opt_add_arg(&args, options.bytes))
+	if (!fuse_opt_add_arg(&args, "nvofs") && !fuse_opt_add_arg(&args, "-o") &&
+	    !fuse_opt_add_arg(&args, options.bytes))
 		f->session = fuse_session_new(&args, all_ops(), sizeof(struct fuse_lowlevel_ops), f);
 	fuse_opt_free_args(&args);
 	if (f->session)

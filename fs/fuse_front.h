@@ -43,8 +43,8 @@ struct fuse_front_stats {
 
 /* 0, or a negative code and one line in why. */
 int fuse_front_mount(struct fuse_front **, const struct fuse_front_conf *, char *why, size_t why_len);
-/* Serves; the calling thread is worker 0, the others are started and joined. 0, or a negative code if a thread could not
- * be started (then the connection is closed). */
+/* Serves; the calling thread is worker 0, the others are started and joined. 0, or a negative code if a thread could
+ * not be started (then the connection is closed). */
 int fuse_front_run(struct fuse_front *);
 /* Any thread: ends the session without asking the kernel first (the last resort; dirty pages are lost). */
 void fuse_front_abort(struct fuse_front *);

@@ -2,7 +2,8 @@
 /* The handshake with the kernel (FUSE_INIT): what is switched on and why.
  *
  * libfuse 3.14 does not know HANDLE_KILLPRIV_V2 (without it the kernel asks for security.capability at every write) nor
- * DIRECT_IO_ALLOW_MMAP, nor an open's PARALLEL_DIRECT_WRITES; so its reply is changed on its way out, as far as the kernel offers them. */
+ * DIRECT_IO_ALLOW_MMAP, nor an open's PARALLEL_DIRECT_WRITES; so its reply is changed on its way out, as far as the
+ * kernel offers them. */
 #define FUSE_USE_VERSION 314
 #include <assert.h>
 #include <fuse_lowlevel.h>

@@ -89,7 +89,8 @@ struct fuse_worker {
 	struct freq *reqs;
 	struct list free_reqs;
 	unsigned inuse;
-	uint32_t open_extra;       /* FOPEN_ flags that libfuse does not know, for the reply to the open being answered */
+	/* FOPEN_ flags that libfuse does not know, for the reply to the open being answered */
+	uint32_t open_extra;
 	_Atomic uint64_t spilled;
 };
 

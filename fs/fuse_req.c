@@ -105,7 +105,8 @@ void freq_interrupts(struct fuse_worker *fw)
 	for (unsigned i = 0; i < WORKER_OPS; i++) {
 		struct freq *q = &fw->reqs[i];
 
-		if (!q->op || !q->op->run || !q->req || q->creating || !changes_nothing(q) || !fuse_req_interrupted(q->req))
+		if (!q->op || !q->op->run || !q->req || q->creating || !changes_nothing(q) ||
+		    !fuse_req_interrupted(q->req))
 			continue;
 		fuse_reply_err(q->req, EINTR);
 		q->req = NULL;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Receiving requests. One readv(2) into {header area, frames}: a WRITE's header is exactly as long as the header area, so
- * that its payload begins at a frame's first byte and is written from where it lies.
+/* Receiving requests. One readv(2) into {header area, frames}: a WRITE's header is exactly as long as the header area,
+ * so that its payload begins at a frame's first byte and is written from where it lies.
  *
  *      read --> WRITE:   frames trimmed to the payload, handed on with the request
  *           --> other:   what is behind the header area is copied behind it, where libfuse wants it
  *
- *  1. Without frames (all pinned) requests are read into ordinary memory; a WRITE is copied into frames as soon as there
- *     are any, and waits in the backlog until then.
- *  2. Without an op, requests that need one wait in the backlog. What needs none (FORGET, INTERRUPT, ...) never waits. */
+ *  1. Without frames (all pinned) requests are read into ordinary memory; a WRITE is copied into frames as soon as
+ *     there are any, and waits in the backlog until then.
+ *  2. Without an op, requests that need one wait in the backlog. What needs none (FORGET, ...) never waits. */
 #define FUSE_USE_VERSION 314
 #include <assert.h>
 #include <errno.h>
@@ -269,10 +269,11 @@ static void gather_spill(struct fuse_rx *rx, size_t size)
 static ssize_t read_request(struct fuse_worker *fw, bool frames)
 {
 	struct fuse_rx *rx = &fw->rx;
-	struct iovec iov[1 + FUSE_RX_RUNS] = { { .iov_base = rx->spill, .iov_len = frames ? FUSE_RX_HEADER : rx->spill_len } };
+	struct iovec iov[1 + FUSE_RX_RUNS] = { { .iov_base = rx->spill } };
 	unsigned n = 1;
 	ssize_t got;
 
+	iov[0].iov_len = frames ? FUSE_RX_HEADER : rx->spill_len;
 	for (unsigned i = 0; frames && i < rx->nruns; i++)
 		iov[n++] = (struct iovec){ .iov_base = rx->runs[i]->mem, .iov_len = (size_t)rx->pages[i] * BLOCK_SIZE };
 	got = readv(fw->front->fd, iov, (int)n);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A worker's loop: mail and ops, the lane, the kernel's requests; then a short spin while its own I/O is under way,
- * then sleep. All workers wait for one descriptor with plain level-triggered epoll, so that a request is usually taken on
- * the CPU of its caller (measured 2 to 4 times better than EPOLLEXCLUSIVE, see WORKERS in fs/DESIGN.md).
+ * then sleep. All workers wait for one descriptor with plain level-triggered epoll, so that a request is usually taken
+ * on the CPU of its caller (measured 2 to 4 times better than EPOLLEXCLUSIVE, see WORKERS in fs/DESIGN.md).
  *
- * Ending: the kernel lets go (unmounted) --> nothing is received any more --> every worker finishes its requests, and goes
- * on polling for the others, who may wait for its I/O --> all leave together. */
+ * Ending: the kernel lets go (unmounted) --> nothing is received any more --> every worker finishes its requests, and
+ * goes on polling for the others, who may wait for its I/O --> all leave together. */
 #define FUSE_USE_VERSION 314
 #include <errno.h>
 #include <fuse_lowlevel.h>
@@ -187,8 +187,8 @@ static bool drained(struct fuse_worker *fw, bool *mine)
 	return !atomic_load(&fw->front->draining);
 }
 
-/* Whether to poll once more instead of sleeping. Only while somebody waits for our I/O: read-ahead is in no hurry, and who got
- * the last answer may want this CPU. What did not pay is tried for half as long the next time. */
+/* Whether to poll once more instead of sleeping. Only while somebody waits for our I/O: read-ahead is in no hurry, and
+ * who got the last answer may want this CPU. What did not pay is tried for half as long the next time. */
 struct spin {
 	uint64_t since, limit;
 	bool spinning;
@@ -213,8 +213,8 @@ static bool spin_on(struct spin *s, const struct fuse_worker *fw, uint64_t now)
 	return s->spinning = false;
 }
 
-/* One round. What epoll has just found quiet is not asked again: each question is a system call, and most wake-ups are for
- * a request that the other workers are woken for, too. */
+/* One round. What epoll has just found quiet is not asked again: each question is a system call, and most wake-ups are
+ * for a request that the other workers are woken for, too. */
 static bool work(struct fuse_worker *fw)
 {
 	bool busy = worker_run(fw->w);
@@ -263,7 +263,7 @@ void fuse_worker_run(struct fuse_worker *fw)
 	fuse_self = fw;
 	if (fw->front->conf.pin)
 		pin(fw->index);
-	/* The kernel must not wait for our own mount's dirty pages to give us memory. Needs privileges; fine without. */
+	/* The kernel must not wait for our own mount's dirty pages to give us memory. Needs privileges. */
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 	loop(fw);
 	fuse_self = NULL;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SEEK_DATA and SEEK_HOLE under the kernel's write-back cache. The kernel asks us without writing its dirty pages
- * first, so that what a program has just written would look like a hole, and cp(1) would skip it. Before such a question
- * is answered about a file that is open for writing, the kernel is told to let go of the file's pages, which makes it write
- * the dirty ones. (Without a writable open there are none: the kernel writes them before it sends RELEASE, and a mapping
- * keeps its file open.)
+ * first, so that what a program has just written would look like a hole, and cp(1) would skip it. Before such a
+ * question is answered about a file that is open for writing, the kernel is told to let go of the file's pages, which
+ * makes it write the dirty ones. (Without a writable open there are none: the kernel writes them before it sends
+ * RELEASE, and a mapping keeps its file open.)
  *
  * The notification waits for our workers to serve those writes, so it is sent by a thread of its own. */
 #define FUSE_USE_VERSION 314

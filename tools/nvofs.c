@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nvofs: mounts a remote namespace. In the background the process forks before anything that does not survive it (threads,
- * connections, registered memory); the parent waits for one message and passes it on. */
+/* nvofs: mounts a remote namespace. In the background the process forks before anything that does not survive it
+ * (threads, connections, registered memory); the parent waits for one message and passes it on. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

@@ -53,16 +53,16 @@ bool mountinfo_find(const char *mountpoint, const char *source, struct mountinfo
 void mountinfo_tune(const char *mountpoint);
 
 /* ---- nvofs_daemon.c ---- */
-/* Mounts and serves until unmounted; returns the exit code. report is called once when it is decided: code 0 when the mount
- * is usable, else with one line. */
+/* Mounts and serves until unmounted; returns the exit code. report is called once when it is decided: code 0 when the
+ * mount is usable, else with one line. */
 int nvofs_daemon(const struct nvofs_options *, void (*report)(int code, const char *line));
 
 /* ---- nvofs_signal.c ---- */
 /* Blocks the signals that end the daemon, for this thread and all it makes. Before any thread. */
 void nvofs_signals_block(void);
 enum nvofs_state { NVOFS_MOUNTING, NVOFS_RUNNING, NVOFS_ENDING };
-/* Starts the thread that receives them: unmounts; a second signal ends without asking the kernel. Once the kernel has let
- * go after a signal and the target stays away, gives up. */
+/* Starts the thread that receives them: unmounts; a second signal ends without asking the kernel. Once the kernel has
+ * let go after a signal and the target stays away, gives up. */
 int nvofs_signals_start(const char *mountpoint);
 /* The state, and what may be touched in it: front while RUNNING, ns from MOUNTING on. */
 void nvofs_signals_state(enum nvofs_state, struct fuse_front *, struct ns *);

@@ -94,7 +94,8 @@ static void on_event(void *arg, struct ns *ns, bool connected)
 static int connect_step(struct daemon *d)
 {
 	const struct nvofs_options *o = d->r.options;
-	struct ns_conf conf = { .addr = o->addr, .nr_queues = o->workers, .reclaim = fs_reclaim, .reclaim_arg = &d->r.fs,
+	struct ns_conf conf = { .addr = o->addr, .nr_queues = o->workers, .reclaim = fs_reclaim,
+				.reclaim_arg = &d->r.fs,
 				.event = on_event, .event_arg = d };
 
 	if (o->addr.nr_io_queues)
@@ -114,7 +115,8 @@ static int cache_step(struct daemon *d)
 		err = ns_add_memory(d->r.ns, mem, len);
 	}
 	if (err)
-		snprintf(d->why, sizeof(d->why), "a cache of %llu MiB: %s", (unsigned long long)(conf.bytes / MiB), err_text(err));
+		snprintf(d->why, sizeof(d->why), "a cache of %llu MiB: %s", (unsigned long long)(conf.bytes / MiB),
+			 err_text(err));
 	return err;
 }
 

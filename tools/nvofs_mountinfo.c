@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the kernel says about mounts (proc(5), mountinfo), without touching them: a stat of our own mount point from our own
- * thread would wait for ourselves. */
+/* What the kernel says about mounts (proc(5), mountinfo), without touching them: a stat of our own mount point from
+ * our own thread would wait for ourselves. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -59,9 +59,11 @@ static bool listed(const char *const *list, size_t n, const char *option, size_t
 static bool is_mounts_business(const char *option, size_t name_len)
 {
 	static const char *const names[] = {
-		"defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "comment",
+		"defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev",
+		"comment",
 		"rw", "atime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime",
-		"diratime", "silent", "loud", "iversion", "noiversion", "mand", "nomand", "uhelper", "helper", "nosymfollow",
+		"diratime", "silent", "loud", "iversion", "noiversion", "mand", "nomand", "uhelper", "helper",
+		"nosymfollow",
 		"fsname", "subtype", "default_permissions", "nonempty", "writeback", "pin",
 	};
 
@@ -81,8 +83,8 @@ static bool is_fuses(const char *option, size_t name_len)
 static bool is_namespaces(const char *option, size_t name_len)
 {
 	static const char *const names[] = { "nsid", "uuid", "nguid", "hostnqn", "hostid", "host-traddr", "host-iface",
-					     "hdr-digest", "data-digest", "nr-io-queues", "queue-size", "keep-alive-tmo",
-					     "reconnect-delay", "quiesce-time", "connect-tmo" };
+					     "hdr-digest", "data-digest", "nr-io-queues", "queue-size",
+					     "keep-alive-tmo", "reconnect-delay", "quiesce-time", "connect-tmo" };
 
 	return listed(names, ARRAY_SIZE(names), option, name_len);
 }
@@ -104,10 +106,12 @@ static int add_key(struct parser *p, const char *option)
 	return append(p, p->address, sizeof(p->address), !uri ? "," : strchr(p->address, '?') ? "&" : "?", option);
 }
 
-static int take_number(struct parser *p, const char *name, const char *value, uint64_t least, uint64_t most, uint64_t *out)
+static int take_number(struct parser *p, const char *name, const char *value, uint64_t least, uint64_t most,
+		       uint64_t *out)
 {
 	if (!value || u64_parse(value, most, out) || *out < least)
-		return refuse(p, "option %s: a number from %llu to %llu is wanted, not '%s'", name, (unsigned long long)least,
+		return refuse(p, "option %s: a number from %llu to %llu is wanted, not '%s'", name,
+			      (unsigned long long)least,
 			      (unsigned long long)most, value ? value : "");
 	return 0;
 }
@@ -242,7 +246,8 @@ static int take_mountpoint(struct parser *p, const char *path)
 	}
 	if (!realpath(path, full) || stat(full, &st)) {
 		if (errno == ENOTCONN)
-			refuse(p, "mount point %s: the daemon of a former mount is gone; fusermount3 -u %s first", path, path);
+			refuse(p, "mount point %s: the daemon of a former mount is gone; fusermount3 -u %s first", path,
+			       path);
 		else
 			refuse(p, "mount point %s: %s", path, strerror(errno));
 		return -ENOENT;
@@ -302,7 +307,8 @@ static bool has_sloppy(int argc, char **argv)
 
 int nvofs_options_parse(struct nvofs_options *o, int argc, char **argv, char *why, size_t why_len)
 {
-	static const struct option longs[] = { { "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { 0 } };
+	static const struct option longs[] = { { "help", no_argument, NULL, 'h' },
+					       { "version", no_argument, NULL, 'V' }, { 0 } };
 	struct parser p = { .o = o, .why = why, .why_len = why_len };
 	const char *slash = strrchr(argv[0], '/');
 	int c, err = 0;

@@ -88,13 +88,14 @@ static void add_cache(struct json *j, const struct cache *cache)
 
 /* Sums over the workers; the order of the keys is that of the table. */
 enum sum {
-	REQUESTS, DATA_REQUESTS, REPLAYS, PARKED, ALLOCS, COPIED_READ, COPIED_WRITTEN, STAGED_READ, COMMANDS, READS, WRITES,
-	FLUSHES, BYTES_READ, BYTES_WRITTEN, REISSUED, IO_ERRORS, NR_SUMS
+	REQUESTS, DATA_REQUESTS, REPLAYS, PARKED, ALLOCS, COPIED_READ, COPIED_WRITTEN, STAGED_READ, COMMANDS, READS,
+	WRITES, FLUSHES, BYTES_READ, BYTES_WRITTEN, REISSUED, IO_ERRORS, NR_SUMS
 };
 
 static const char *const sum_names[NR_SUMS] = {
-	"requests", "data_requests", "replays", "parked", "allocs", "copied_read", "copied_written", "staged_read", "commands",
-	"read_commands", "write_commands", "flush_commands", "bytes_read", "bytes_written", "reissued", "io_errors",
+	"requests", "data_requests", "replays", "parked", "allocs", "copied_read", "copied_written", "staged_read",
+	"commands", "read_commands", "write_commands", "flush_commands", "bytes_read", "bytes_written",
+	"reissued", "io_errors",
 };
 
 static void add_workers(struct json *j, struct fs *fs)

@@ -59,8 +59,10 @@ static int status(const char *mountpoint, struct json **out)
 	close(fd);
 	if (err) {
 		/* Everything else that can be mounted does not know the number, in its own words. */
-		snprintf(line, sizeof(line), "%.4096s: %s", mountpoint, err == ENOTTY || err == EINVAL || err == ENOSYS ?
-			 "is not the root of an nvofs mount" : strerror(err));
+		bool foreign = err == ENOTTY || err == EINVAL || err == ENOSYS;
+
+		snprintf(line, sizeof(line), "%.4096s: %s", mountpoint,
+			 foreign ? "is not the root of an nvofs mount" : strerror(err));
 		return fail(line);
 	}
 	s.json[sizeof(s.json) - 1] = 0;

@@ -44,8 +44,9 @@ static void show_space(struct json *j)
 {
 	uint64_t unit = N(j, "block_size"), all = N(j, "nblocks") * unit, avail = N(j, "avail_blocks") * unit;
 
-	row("file system", "%s%s%s, generation %" PRIu64 ", %s", json_text(j, "uuid"), *json_text(j, "label") ? " " : "",
-	    json_text(j, "label"), N(j, "gen"), json_flag(j, "frozen") ? "frozen after a write error" :
+	row("file system", "%s%s%s, generation %" PRIu64 ", %s", json_text(j, "uuid"),
+	    *json_text(j, "label") ? " " : "", json_text(j, "label"), N(j, "gen"),
+	    json_flag(j, "frozen") ? "frozen after a write error" :
 	    json_flag(j, "readonly") ? "read-only" : json_flag(j, "claimed") ? "read-write" : "waiting to write");
 	if (N(j, "wait_ms"))
 		row("", "writing begins in %.1f s, when the former mount's commands cannot execute any more",
@@ -61,19 +62,22 @@ static void show_link(struct json *j)
 {
 	row("target", "%s, %s, %" PRIu64 " reconnects", json_text(j, "address"),
 	    json_flag(j, "connected") ? "connected" : "NOT CONNECTED", N(j, "reconnects"));
-	row("queues", "%" PRIu64 " of %" PRIu64 " commands, %" PRIu64 " workers, keep-alive %" PRIu64 " s%s%s%s", N(j, "queues"),
-	    N(j, "queue_size"), N(j, "workers"), N(j, "kato_ms") / 1000, json_flag(j, "hdr_digest") ? ", header digest" : "",
+	row("queues", "%" PRIu64 " of %" PRIu64 " commands, %" PRIu64 " workers, keep-alive %" PRIu64 " s%s%s%s",
+	    N(j, "queues"), N(j, "queue_size"), N(j, "workers"), N(j, "kato_ms") / 1000,
+	    json_flag(j, "hdr_digest") ? ", header digest" : "",
 	    json_flag(j, "data_digest") ? ", data digest" : "", json_flag(j, "vwc") ? ", volatile write cache" : "");
-	row("I/O", "%" PRIu64 " commands (%" PRIu64 " reads of %s, %" PRIu64 " writes of %s, %" PRIu64 " flushes), %" PRIu64
-	    " again, %" PRIu64 " errors", N(j, "commands"), N(j, "read_commands"), SIZE(j, "bytes_read"),
-	    N(j, "write_commands"), SIZE(j, "bytes_written"), N(j, "flush_commands"), N(j, "reissued"), N(j, "io_errors"));
+	row("I/O", "%" PRIu64 " commands (%" PRIu64 " reads of %s, %" PRIu64 " writes of %s, %" PRIu64 " flushes), "
+	    "%" PRIu64 " again, %" PRIu64 " errors", N(j, "commands"), N(j, "read_commands"), SIZE(j, "bytes_read"),
+	    N(j, "write_commands"), SIZE(j, "bytes_written"), N(j, "flush_commands"), N(j, "reissued"),
+	    N(j, "io_errors"));
 }
 
 static void show_work(struct json *j)
 {
 	uint64_t hits = N(j, "cache_hits"), misses = N(j, "cache_misses");
 
-	row("requests", "%" PRIu64 ", of which data %" PRIu64 "; %" PRIu64 " replays, %" PRIu64 " parked, %" PRIu64 " spilled",
+	row("requests", "%" PRIu64 ", of which data %" PRIu64 "; %" PRIu64 " replays, %" PRIu64 " parked, "
+	    "%" PRIu64 " spilled",
 	    N(j, "requests"), N(j, "data_requests"), N(j, "replays"), N(j, "parked"), N(j, "spilled"));
 	row("copied", "%s read, %s written; staged by TCP %s; %" PRIu64 " allocations", SIZE(j, "copied_read"),
 	    SIZE(j, "copied_written"), SIZE(j, "staged_read"), N(j, "allocs"));
@@ -86,7 +90,8 @@ static void show_work(struct json *j)
 void show_status(struct json *j)
 {
 	row("mount", "%s on %s", json_text(j, "address"), json_text(j, "mountpoint"));
-	row("daemon", "pid %" PRIu64 ", nvofs %s, up %" PRIu64 " s", N(j, "pid"), json_text(j, "version"), N(j, "uptime_s"));
+	row("daemon", "pid %" PRIu64 ", nvofs %s, up %" PRIu64 " s", N(j, "pid"), json_text(j, "version"),
+	    N(j, "uptime_s"));
 	show_space(j);
 	show_link(j);
 	show_work(j);
@@ -108,10 +113,10 @@ static void show_fs(struct json *j)
 		row("file system", "%s", *json_text(j, "error") ? json_text(j, "error") : "none of nvofs");
 		return;
 	}
-	row("file system", "nvofs %s%s%s, %s", json_text(j, "uuid"), *json_text(j, "label") ? " " : "", json_text(j, "label"),
-	    json_flag(j, "clean") ? "clean" : "in use or not unmounted");
-	row("", "generation %" PRIu64 ", %s free, %" PRIu64 " inodes", N(j, "gen"), size(N(j, "free_blocks") * 4096).text,
-	    N(j, "inodes"));
+	row("file system", "nvofs %s%s%s, %s", json_text(j, "uuid"), *json_text(j, "label") ? " " : "",
+	    json_text(j, "label"), json_flag(j, "clean") ? "clean" : "in use or not unmounted");
+	row("", "generation %" PRIu64 ", %s free, %" PRIu64 " inodes", N(j, "gen"),
+	    size(N(j, "free_blocks") * 4096).text, N(j, "inodes"));
 	if (*json_text(j, "holder") && localtime_r(&since, &tm) && strftime(when, sizeof(when), "%F %T", &tm))
 		row("holder", "%s, pid %" PRIu64 ", since %s", json_text(j, "holder"), N(j, "holder_pid"), when);
 }
