@@ -44,6 +44,21 @@ static void sparse(void)
 	CHECK(all_zero(fd, 8192, 65536) && all_zero(fd, 5000000000ll, 65536));
 }
 
+/* What was written a moment ago is data to whoever looks for holes, though no block of it was allocated yet. */
+static void seek_unwritten(void)
+{
+	int fd = file_open("f", O_RDWR | O_CREAT), ro;
+	const off_t at = 1 << 20;
+
+	file_fill(fd, (size_t)at, 5000, 1);
+	ro = open("f", O_RDONLY);
+	CHECK(ro >= 0 && lseek(ro, 0, SEEK_DATA) >= 0 && lseek(ro, 0, SEEK_DATA) <= at);
+	CHECK(lseek(ro, at, SEEK_HOLE) >= at + 5000);
+	file_fill(fd, 8192, 10, 2);
+	CHECK(lseek(ro, 0, SEEK_DATA) <= 8192);
+	CHECK(file_has(ro, (size_t)at, 5000, 1) && file_has(ro, 8192, 10, 2));
+}
+
 /* Every length and offset around block borders, overlapping; the last writer wins byte by byte. */
 static void overwrite(void)
 {
@@ -243,6 +258,7 @@ static void allocate(void)
 
 const struct check file_checks[] = {
 	{ "sparse", sparse },
+	{ "seek_unwritten", seek_unwritten },
 	{ "overwrite", overwrite },
 	{ "truncated", truncated },
 	{ "append", append },
