@@ -200,6 +200,19 @@ static void read_beat(struct claim *c, void (*done)(struct run *, int))
 	run_read(c->run, c->fs->workers[0].lane, HEARTBEAT_BLOCK, IO_URGENT, done);
 }
 
+/* The owner looks before each beat: a token that is not its own means that somebody took over, rightly or not. */
+static void still_ours(struct run *run, int status)
+{
+	struct claim *c = run->owner;
+	const struct heartbeat_disk *now = run->mem;
+
+	c->busy = false;
+	if (!status && memcmp(now->token, c->own.token, 16))
+		fail(c, -E_NOT_OURS, "the heartbeat names another mount");
+	else
+		beat(c); /* also over a block that cannot be read */
+}
+
 static void claimed(struct claim *c)
 {
 	struct fs *fs = c->fs;
@@ -241,7 +254,7 @@ uint64_t claim_tick(struct fs *fs)
 		else if (!checkpoint_running(fs))
 			checkpoint_start(fs, true, false);
 	} else if (c->state == CLAIMED && now >= c->next) {
-		beat(c);
+		read_beat(c, still_ours);
 	} else {
 		return c->next - now;
 	}
@@ -259,9 +272,20 @@ int claim_release(struct fs *fs)
 	return ns_write_sync(fs->ns, HEARTBEAT_BLOCK, 1, &c->own, IO_FUA);
 }
 
-int fs_reclaim(void *arg, struct ns *ns)
+/* The control thread may ask while the last worker takes the file system down. */
+static pthread_mutex_t reclaim_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+void claim_forget_self(struct fs *fs)
 {
-	struct fs *fs = *(struct fs *_Atomic *)arg;
+	if (!fs->conf.self)
+		return;
+	pthread_mutex_lock(&reclaim_mutex);
+	atomic_store(fs->conf.self, NULL);
+	pthread_mutex_unlock(&reclaim_mutex);
+}
+
+static int reclaim(struct fs *fs, struct ns *ns)
+{
 	struct heartbeat_disk h;
 	struct claim *c;
 	int err, state;
@@ -281,4 +305,14 @@ int fs_reclaim(void *arg, struct ns *ns)
 		return 0;
 	fs_freeze(fs, -E_NOT_OURS, "after a reconnect: the heartbeat names another mount");
 	return -E_NOT_OURS;
+}
+
+int fs_reclaim(void *arg, struct ns *ns)
+{
+	int err;
+
+	pthread_mutex_lock(&reclaim_mutex);
+	err = reclaim(atomic_load((struct fs *_Atomic *)arg), ns);
+	pthread_mutex_unlock(&reclaim_mutex);
+	return err;
 }

@@ -30,5 +30,7 @@ bool claim_done(const struct fs *);
 uint64_t claim_deadline(const struct fs *);
 /* Unmount, after the last checkpoint: gives the block back (blocking, no other thread). */
 int claim_release(struct fs *);
+/* fs is about to be freed: fs_reclaim finds it no more (conf.self). */
+void claim_forget_self(struct fs *);
 
 #endif

@@ -28,6 +28,8 @@ struct fs_conf {
 	unsigned commit_ms;        /* longest time until a committed change is in the journal (default 1000) */
 	unsigned checkpoint_ms;    /* default 5000 */
 	size_t node_bytes;         /* memory for tree nodes (default 64 MiB) */
+	/* Where fs_reclaim finds it: set by a mount that succeeded, emptied before it is freed. May be NULL. */
+	struct fs *_Atomic *self;
 	uint8_t hostid[16];        /* of the heartbeat; who is who across mounts of one host */
 };
 

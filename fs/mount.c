@@ -408,6 +408,8 @@ int fs_mount(struct fs **out, const struct fs_conf *conf, char *why, size_t len)
 	/* A torn heartbeat of an unclean end has no figures, but there was somebody. */
 	held = p.heartbeat_valid ? heartbeat_held(&p.heartbeat) : !(get32(p.super.state) & SUPER_CLEAN);
 	quiesce_ms = !held ? 0 : p.heartbeat_valid ? get32(p.heartbeat.quiesce_ms) : ns_info(fs->ns)->dead_ms;
+	if (conf->self)
+		atomic_store(conf->self, fs);
 	if (!fs->conf.readonly) {
 		claim_begin(fs, &p.heartbeat, held, begun + quiesce_ms * NS_PER_MS);
 		if (!held)
@@ -418,6 +420,7 @@ int fs_mount(struct fs **out, const struct fs_conf *conf, char *why, size_t len)
 	*out = fs;
 	return 0;
 out_free:
+	claim_forget_self(fs);
 	free_all(fs);
 	return err;
 }
@@ -481,6 +484,7 @@ int fs_unmount(struct fs *fs)
 		if (!err)
 			err = claim_release(fs);
 	}
+	claim_forget_self(fs);
 	free_all(fs);
 	return err;
 }

@@ -8,7 +8,7 @@
 #
 # With arguments only those suites. The last line is "N passed, N failed" and, where some were skipped (each says why in
 # the build folder's meson-logs/testlog.txt), ", N skipped". Exit code 1 when something failed or did not build.
-# NVOFS_TEST_LIMIT: seconds for everything (1500).
+# NVOFS_TEST_LIMIT: seconds for everything (1500). NVOFS_PATIENCE: all limits in time inside the tests times this (1).
 set -eu
 cd "$(dirname "$(readlink -f "$0")")/.."
 
@@ -81,7 +81,7 @@ run_suites() { # FOLDER MULTIPLIER SUITE...
 	rm -f "$folder/meson-logs/testlog.json"
 	export -f fixed_addresses
 	timeout --foreground -k 30 -s INT $left bash -c "$runner \"\$@\"" sh meson test -C "$folder" --no-rebuild --print-errorlogs \
-		--num-processes "$(nproc)" -t "$multiplier" "${suites[@]}" || code=$?
+		--num-processes "$(nproc)" -t $((multiplier * ${NVOFS_PATIENCE:-1})) "${suites[@]}" || code=$?
 	[ $code != 124 ] || broken "out of time in $folder"
 	count "$folder"
 }

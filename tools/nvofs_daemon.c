@@ -22,6 +22,7 @@
 #define POPULATE_STEP (4 * MiB)
 
 struct daemon {
+	struct fs *_Atomic self;   /* for fs_reclaim, on the control thread */
 	struct nvofs_running r;
 	void (*report)(int code, const char *line);
 	_Atomic bool mounting, lost, ending;
@@ -95,7 +96,7 @@ static int connect_step(struct daemon *d)
 {
 	const struct nvofs_options *o = d->r.options;
 	struct ns_conf conf = { .addr = o->addr, .nr_queues = o->workers, .reclaim = fs_reclaim,
-				.reclaim_arg = &d->r.fs,
+				.reclaim_arg = &d->self,
 				.event = on_event, .event_arg = d };
 
 	if (o->addr.nr_io_queues)
@@ -125,7 +126,7 @@ static int fs_step(struct daemon *d)
 	const struct nvofs_options *o = d->r.options;
 	const struct ns_info *info = ns_info(d->r.ns);
 	struct fs_conf conf = { .ns = d->r.ns, .cache = d->r.cache, .nworkers = MIN(o->workers, info->nr_queues),
-				.readonly = o->readonly, .commit_ms = o->commit_ms };
+				.readonly = o->readonly, .commit_ms = o->commit_ms, .self = &d->self };
 	int err;
 
 	memcpy(conf.hostid, info->hostid, sizeof(conf.hostid));

@@ -14,9 +14,9 @@ dd if=/dev/urandom of="$mnt/kept" bs=1M count=8 status=none conv=fsync
 sha256sum <"$mnt/kept" >"$work/kept.sum"
 exec 9<>"$mnt/orphan"
 dd if=/dev/zero bs=1M count=20 status=none >&9
-sync -f "$mnt/kept"
+sync "$mnt/kept"
 rm "$mnt/orphan"
-sync -f "$mnt/kept"
+sync "$mnt/kept"
 kill_daemon
 exec 9>&-
 

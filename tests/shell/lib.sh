@@ -5,14 +5,14 @@
 # ends what was started here, by process id. Exit code 0 passed, 77 skipped (with a reason), anything else failed.
 #
 #   NVOFS_BUILD   the build folder (programs in tools/, helpers in tests/tools/)
-#   NVOFS_SLACK   all limits in time are multiplied by it (sanitizers are slow)
+#   NVOFS_SLACK   all limits in time are multiplied by it (sanitizers are slow); and by NVOFS_PATIENCE (machines are)
 set -eu -o pipefail
 
 source_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$(readlink -f "${NVOFS_BUILD:-$source_root/build/release}")
 tools=$build/tools
 helpers=$build/tests/tools
-slack=${NVOFS_SLACK:-1}
+slack=$((${NVOFS_SLACK:-1} * ${NVOFS_PATIENCE:-1}))
 nqn=nqn.2026-11.io.nvofs:test
 name=$(basename "$0" .sh)
 work=$(mktemp -d "${TMPDIR:-/tmp}/nvofs-$name.XXXXXX")
