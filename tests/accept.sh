@@ -1,14 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# accept.sh [--short] [--target nvofs|linux]...
+# accept.sh [--short] [--target nvofs|linux|rxe|siw]...
 #
-# The acceptance list, on nvofs-target here and on the Linux target in the guest (tests/guest): cp -a of real files from
+# The acceptance list, on nvofs-target here and on the Linux target in the guest (tests/guest; over TCP, and over RDMA with
+# a soft device: rxe is RoCE, siw is iWARP): cp -a of real files from
 # /usr, unmount, target restarted, mounted again: everything equal, with owners, modes, times, links and attributes; the
 # checker finds nothing; git clone and fsck, a build of this project inside the mount, SQLite with its write-ahead log,
 # tar and rsync -aHX --checksum.
 #   --short         about 100 MB instead of at least 30,000 files and 1 GB; in the guest without the build
 #   --target        only that one
-# Exit code 0 all passed, 77 skipped (only the Linux target, when there is no guest), else failed.
+# Exit code 0 all passed, 77 skipped (only the Linux target, when there is no guest or no such device), else failed.
 set -eu
 self=$(readlink -f "$0")
 folder=$(dirname "$self")
@@ -23,17 +24,17 @@ while [ $# -gt 0 ]; do
 		targets="$targets ${2:-}"
 		shift
 		;;
-	*) sed -n '3,12s/^# \{0,1\}//p' "$self" >&2; exit 2 ;;
+	*) sed -n '3,13s/^# \{0,1\}//p' "$self" >&2; exit 2 ;;
 	esac
 	shift
 done
 
 # Runs this script in the guest, with memory for the namespace and for what the tests keep beside it.
-in_guest() {
+in_guest() { # TARGET
 	local memory=2560 space=640 limit=500
 	[ $size = short ] || { memory=9000 space=4096 limit=3600; }
 	"$folder/guest/guest" -p -m $memory -s $space -t $limit -- \
-		"NVOFS_BUILD='$(readlink -f "${NVOFS_BUILD:-$folder/../build/release}")' NVOFS_SLACK=4 bash '$self' --inside --target linux --$size"
+		"NVOFS_BUILD='$(readlink -f "${NVOFS_BUILD:-$folder/../build/release}")' NVOFS_SLACK=4 bash '$self' --inside --target $1 --$size"
 }
 
 # Each target in a process of its own; skipped only when nothing else ran either.
@@ -43,7 +44,7 @@ if [ -z "$inside" ]; then
 		code=0
 		case $target in
 		nvofs) bash "$self" --inside --target nvofs "--$size" || code=$? ;;
-		linux) in_guest || code=$? ;;
+		linux | rxe | siw) in_guest "$target" || code=$? ;;
 		*) echo "accept.sh: no target '$target'" >&2; exit 2 ;;
 		esac
 		[ $code = 0 ] || [ $code = 77 ] || exit $code
@@ -61,6 +62,9 @@ name="accept, $target target"
 start() {
 	if [ "$target" = linux ]; then
 		ns=nvme+tcp://10.9.0.1:4421/nqn.2026-11.io.nvofs:guest
+	elif [ "$target" != nvofs ]; then
+		"$folder/guest/target-setup" rdma "$target" || skip "the guest's kernel has no $target"
+		ns=nvme+rdma://10.9.0.1:4420/nqn.2026-11.io.nvofs:guest
 	elif [ $size = full ]; then
 		target_start "file:$disk:8G"
 	else
@@ -69,7 +73,7 @@ start() {
 }
 
 restart() {
-	if [ "$target" = linux ]; then
+	if [ "$target" != nvofs ]; then
 		"$folder/guest/target-setup" restart
 	else
 		target_stop
@@ -173,7 +177,7 @@ check_git() {
 
 # The project builds inside the mount, and what came out runs.
 check_build() {
-	[ "$target" != linux ] || [ $size = full ] || return 0
+	[ "$target" = nvofs ] || [ $size = full ] || return 0
 	mkdir "$mnt/source"
 	(cd "$source_root" && tar --exclude='./build*' --exclude='./B*' --exclude=./.git -cf - .) | tar -C "$mnt/source" -xf -
 	meson setup -Dtests=false "$mnt/build" "$mnt/source" >"$work/build.log" 2>&1 && ninja -C "$mnt/build" >>"$work/build.log" 2>&1 ||

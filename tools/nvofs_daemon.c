@@ -107,6 +107,7 @@ static int connect_step(struct daemon *d)
 static int cache_step(struct daemon *d)
 {
 	struct cache_conf conf = { .bytes = d->r.options->cache_bytes, .huge_pages = true };
+	char text[256];
 	size_t len;
 	void *mem;
 	int err = cache_new(&d->r.cache, &conf);
@@ -117,7 +118,7 @@ static int cache_step(struct daemon *d)
 	}
 	if (err)
 		snprintf(d->why, sizeof(d->why), "a cache of %llu MiB: %s", (unsigned long long)(conf.bytes / MiB),
-			 err_text(err));
+			 ns_memory_text(d->r.ns, err, conf.bytes, text, sizeof(text)));
 	return err;
 }
 

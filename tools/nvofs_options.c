@@ -16,7 +16,7 @@
 
 #define LONG_TIME (365.0 * 24 * 3600) /* nobody else changes what the kernel caches */
 #define CACHE_DEFAULT (256 * MiB)
-#define CACHE_LEAST (8 * MiB)
+#define CACHE_LEAST (4 * MiB)
 #define CACHE_MOST (64 * GiB)
 
 static const char usage_text[] =
@@ -130,7 +130,7 @@ static int take_cache(struct parser *p, const char *value)
 {
 	if (!value || size_parse(value, &p->o->cache_bytes) || p->o->cache_bytes < CACHE_LEAST ||
 	    p->o->cache_bytes > CACHE_MOST)
-		return refuse(p, "option cache: a size from 8M to 64G is wanted, not '%s'", value ? value : "");
+		return refuse(p, "option cache: a size from 4M to 64G is wanted, not '%s'", value ? value : "");
 	return 0;
 }
 

@@ -41,7 +41,7 @@ int tool_ns_open(struct tool_ns *t, const char *text)
 		r = ns_add_memory(t->ns, mem, len);
 	}
 	if (r) {
-		log_error("%s: memory for input and output: %s", text, err_text(r));
+		log_error("%s: memory for input and output: %s", text, ns_memory_text(t->ns, r, CACHE_BYTES, why, sizeof(why)));
 		tool_ns_close(t);
 	}
 	return r;

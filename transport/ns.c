@@ -90,6 +90,8 @@ static int start(struct ns *ns, char *why, size_t why_len)
 	if (ns->conf.flags & NS_ADMIN_ONLY) /* asked and answered: nothing to keep alive */
 		return 0;
 	r = open_sync(ns);
+	if (r == -E_MEMLOCK)
+		ns_memory_text(ns, r, 2 * SYNC_BLOCKS * BLOCK_SIZE, why, why_len);
 	return r ? r : ns_control_start(ns);
 }
 

@@ -118,6 +118,8 @@ void ns_close(struct ns *);
 const struct ns_info *ns_info(const struct ns *);
 /* Registers [mem, mem+len) for I/O: before the first io that uses it; stays until ns_close. */
 int ns_add_memory(struct ns *, void *mem, size_t len);
+/* Why that failed with code, in one line: what has to be locked and how to get it, or err_text. Returns buf. */
+const char *ns_memory_text(const struct ns *, int code, size_t len, char *buf, size_t buf_len);
 /* The active namespaces of the subsystem, as found by ns_open with NS_ADMIN_ONLY. How many; *list is the namespace's own. */
 unsigned ns_list(const struct ns *, const struct ns_list_entry **list);
 /* Reads or writes blocks through a private bounce buffer and a queue of its own, blocking; writes are made with FUA. Any

@@ -6,6 +6,7 @@
  * Pages under two keys count twice against RLIMIT_MEMLOCK. Where that is too little for two, and only then, memory gets
  * one key for both directions: a target could then also write where it is to read from, which the checksums of what is
  * read later would notice, and that is said in the log. */
+#include <stdio.h>
 #include <sys/resource.h>
 #include "base/clock.h"
 #include "base/err.h"
@@ -67,15 +68,20 @@ static uint64_t mapped(const struct ns *ns)
 	return sum;
 }
 
-static void explain(const struct ns *ns, size_t len)
+const char *ns_memory_text(const struct ns *ns, int code, size_t len, char *buf, size_t buf_len)
 {
 	struct rlimit limit = { 0 };
-	uint64_t need = DIV_UP(mapped(ns) + len, MiB) + 2; /* queues, the page of the admin queue */
+	uint64_t need = DIV_UP(mapped(ns) + len, MiB) + 1; /* queues, the page of the admin queue */
 
+	if (code != -E_MEMLOCK) {
+		snprintf(buf, buf_len, "%s", err_text(code));
+		return buf;
+	}
 	getrlimit(RLIMIT_MEMLOCK, &limit);
-	log_error("the network device has to lock %llu MiB of memory, and RLIMIT_MEMLOCK is %llu MiB: ulimit -l %llu (or "
-		  "LimitMEMLOCK= in the unit, CAP_IPC_LOCK), or a smaller cache", (unsigned long long)need,
-		  (unsigned long long)(limit.rlim_cur / MiB), (unsigned long long)(need * KiB));
+	snprintf(buf, buf_len, "the RDMA device has to lock %llu MiB, and RLIMIT_MEMLOCK is %llu MiB: ulimit -l %llu (or "
+		 "LimitMEMLOCK= in the unit, CAP_IPC_LOCK), or a smaller cache", (unsigned long long)need,
+		 (unsigned long long)(limit.rlim_cur / MiB), (unsigned long long)(need * KiB));
+	return buf;
 }
 
 static int add_memory(struct ns *ns, void *mem, size_t len, bool one_key)
@@ -92,8 +98,6 @@ static int add_memory(struct ns *ns, void *mem, size_t len, bool one_key)
 		if (!r)
 			log_warn("RLIMIT_MEMLOCK is too small to lock %zu MiB twice: one key for reading and writing", len >> 20);
 	}
-	if (r == -E_MEMLOCK)
-		explain(ns, len);
 	ns->info.map_ns += clock_now() - start;
 	pthread_mutex_unlock(&ns->memory_lock);
 	return r;

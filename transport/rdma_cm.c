@@ -15,6 +15,7 @@
 
 #define REJECTED_CONSUMER 28         /* reason of the connection manager: see the private data */
 #define REJECTED_NO_SERVICE 8
+#define RESOLVE_MS 1000              /* one look for a neighbour; asked again until the deadline */
 
 int rdma_fail(const struct wire_conf *conf, int code, const char *format, ...)
 {
@@ -119,7 +120,7 @@ static int resolve_addr(struct rdma_cm *cm, const struct addrinfo *ai, const str
 
 	if (r < 0)
 		return r;
-	if (rdma_resolve_addr(cm->id, r ? (struct sockaddr *)&source : NULL, ai->ai_addr, ms_left(deadline)))
+	if (rdma_resolve_addr(cm->id, r ? (struct sockaddr *)&source : NULL, ai->ai_addr, MIN(ms_left(deadline), RESOLVE_MS)))
 		return -errno;
 	r = await(cm, deadline, &news);
 	if (r)
@@ -171,6 +172,12 @@ static int explain_resolve(const struct wire_conf *conf, int r)
 	return rdma_fail(conf, r, "cannot reach %s over RDMA: %s", a->host, err_text(r));
 }
 
+/* A neighbour that was just switched on, or whose address is still looked for. */
+static bool may_answer_later(int r)
+{
+	return r == -ETIMEDOUT || r == -EHOSTUNREACH || r == -EAGAIN;
+}
+
 int rdma_cm_open(struct rdma_cm *cm, const struct wire_conf *conf, uint64_t deadline)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM }, *list;
@@ -182,8 +189,10 @@ int rdma_cm_open(struct rdma_cm *cm, const struct wire_conf *conf, uint64_t dead
 	if (conf->why)
 		conf->why[0] = 0;
 	r = -EHOSTUNREACH;
-	for (const struct addrinfo *ai = list; ai && r; ai = ai->ai_next)
-		r = try_address(cm, ai, conf, deadline);
+	do {
+		for (const struct addrinfo *ai = list; ai && r; ai = ai->ai_next)
+			r = try_address(cm, ai, conf, deadline);
+	} while (may_answer_later(r) && clock_now() < deadline);
 	freeaddrinfo(list);
 	if (!r || (conf->why && conf->why[0]))
 		return r;
@@ -197,7 +206,7 @@ int rdma_cm_resolve_route(struct rdma_cm *cm, const struct wire_conf *conf, uint
 
 	if (!r && news.event != RDMA_CM_EVENT_ROUTE_RESOLVED)
 		r = news.status < 0 ? news.status : -EHOSTUNREACH;
-	return r ? rdma_fail(conf, r, "no route to %s over RDMA: %s", conf->addr->host, err_text(r)) : 0;
+	return r ? explain_resolve(conf, r) : 0;
 }
 
 /* ---- connecting ---- */
