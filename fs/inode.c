@@ -252,7 +252,11 @@ static void set_name(struct inode *in, uint64_t parent, const char *name, size_t
 	if (in->name && in->parent == parent && strlen(in->name) == len && !memcmp(in->name, name, len))
 		return;
 	free(in->name);
-	in->name = strndup(name, len);
+	in->name = malloc(len + 1); /* name is not terminated: it may lie in a tree node */
+	if (in->name) {
+		memcpy(in->name, name, len);
+		in->name[len] = 0;
+	}
 	in->parent = parent;
 }
 
