@@ -12,7 +12,7 @@ flip() { # OFFSET
 
 read_code() { # FILE SOURCE: 0 equal, 1 wrong bytes, 2 error
 	local code=0
-	cmp -s "$2" "$1" || code=$?
+	cmp -s "$2" "$1" 2>/dev/null || code=$?
 	echo $code
 }
 
@@ -69,7 +69,7 @@ check_random() {
 	local round i used
 	cp "$disk" "$work/whole"
 	used=$((160 << 20))
-	for round in $(seq "${NVOFS_ROUNDS:-6}"); do
+	for round in $(seq "${NVOFS_ROUNDS:-3}"); do
 		cp "$work/whole" "$disk"
 		for i in $(seq 40); do
 			flip "$(awk -v n="$round$i" -v max=$used 'BEGIN { srand(n); printf "%d", rand() * max }')"

@@ -67,8 +67,8 @@ cleanup() {
 	trap - EXIT
 	set +e
 	[ $status = 0 ] || [ $status = 77 ] || dump_logs
-	[ -z "$daemon_pid" ] || kill -9 "$daemon_pid" 2>/dev/null
-	for pid in "${children[@]}"; do
+	for pid in $daemon_pid "${children[@]}"; do
+		disown "$pid" 2>/dev/null # bash need not tell that it was killed
 		kill -9 "$pid" 2>/dev/null
 	done
 	while read -r dir; do
@@ -207,14 +207,14 @@ make_tree() { # MB
 	for from in "$source_root/tests" /usr/include/linux /usr/include /usr/share/doc /usr/share /usr/lib; do
 		[ -d "$from" ] && [ "$have" -lt "$1" ] || continue
 		copy_some "$from" "$work/tree/$(basename "$from")" $(($1 - have))
-		have=$(du -sm "$work/tree" | cut -f 1)
+		have=$(du -sm --apparent-size "$work/tree" | cut -f 1)
 	done
 }
 
 # Files and links of a folder in the order find gives them, until MB are full.
 copy_some() { # FROM TO MB
 	mkdir "$2"
-	(cd "$1" && find . -xdev \( -type f -size -16M -readable -o -type l \) -printf '%s %p\n' 2>/dev/null |
+	(cd "$1" && find . \( -type f -size -16M -readable -o -type l \) -printf '%s %p\n' 2>/dev/null |
 		awk -v max=$(($3 << 20)) '(used += $1 + 2048) <= max { sub(/^[0-9]+ /, ""); print }' |
 		tar --no-recursion -cf - --verbatim-files-from -T -) | tar -C "$2" -xpf -
 }
