@@ -73,12 +73,12 @@ static int take_over(struct world *w, const struct history *h)
 	return i >= 0 ? 0 : -1;
 }
 
-static bool claimed(struct world *w)
+static struct fs_info info_of(struct world *w)
 {
 	struct fs_info info;
 
 	fs_info(w->s->fs, &info);
-	return info.claimed;
+	return info;
 }
 
 static int kill_and_restart(struct world *w, const struct history *h)
@@ -103,14 +103,15 @@ static int mode_kill(struct world *w)
 	history_init(&h, &w->m);
 	model_init_empty(&taken);
 	for (uint64_t i = 0; r == 0 && i < steps; i++) {
+		w->tolerant = waiting; /* late records together with a late heartbeat: it freezes, to be mounted again */
 		r = world_step(w);
-		if (waiting && claimed(w)) { /* from here on it is what it was then */
+		if (waiting && info_of(w).claimed) { /* from here on it is what it was then */
 			history_add(&h, &taken, false, true);
 			waiting = false;
 		}
 		if (!waiting)
 			history_add(&h, &w->m, w->parallel, w->synced);
-		if (r == 0 && rng_one_in(&w->rng, 15)) {
+		if (r == 0 && (info_of(w).frozen ? waiting : rng_one_in(&w->rng, 15))) {
 			r = kill_and_restart(w, &h);
 			waiting = true;
 			model_exit(&taken);
