@@ -23,6 +23,7 @@ struct claim {
 	struct heartbeat_disk seen, own;
 	struct run *run;           /* one page, for good */
 	bool busy;                 /* run is on its way */
+	_Atomic bool releasing;    /* the heartbeat is being given back */
 	bool moved;                /* the heartbeat changed while we waited, once */
 };
 
@@ -264,12 +265,16 @@ uint64_t claim_tick(struct fs *fs)
 int claim_release(struct fs *fs)
 {
 	struct claim *c = fs->claim;
+	struct heartbeat_disk free_beat;
 
 	if (c->state != CLAIMED)
 		return 0;
-	memset(c->own.token, 0, 16);
-	heartbeat_seal(&c->own);
-	return ns_write_sync(fs->ns, HEARTBEAT_BLOCK, 1, &c->own, IO_FUA);
+	/* own stays what it was: until this is answered the block may hold either (fs_reclaim). */
+	free_beat = c->own;
+	memset(free_beat.token, 0, 16);
+	heartbeat_seal(&free_beat);
+	atomic_store(&c->releasing, true);
+	return ns_write_sync(fs->ns, HEARTBEAT_BLOCK, 1, &free_beat, IO_FUA);
 }
 
 /* The control thread may ask while the last worker takes the file system down. */
@@ -299,9 +304,10 @@ static int reclaim(struct fs *fs, struct ns *ns)
 	err = ns_read_sync(ns, HEARTBEAT_BLOCK, 1, &h);
 	if (err)
 		return err;
-	/* Until our own first beat is answered the block may hold either. */
+	/* Until our own first beat, or the last one, is answered the block may hold either. */
 	if (heartbeat_valid(&h, fs->uuid) &&
-	    (!memcmp(h.token, c->own.token, 16) || (state == WRITE && same_as_seen(c, &h))))
+	    (!memcmp(h.token, c->own.token, 16) || (state == WRITE && same_as_seen(c, &h)) ||
+	     (atomic_load(&c->releasing) && !heartbeat_held(&h) && get64(h.epoch) == get64(c->own.epoch))))
 		return 0;
 	fs_freeze(fs, -E_NOT_OURS, "after a reconnect: the heartbeat names another mount");
 	return -E_NOT_OURS;
