@@ -86,12 +86,15 @@ struct sim *sim_new(const struct sim_conf *conf)
 
 static void disconnect(struct sim *s)
 {
-	if (s->ns)
-		ns_close(s->ns);
-	if (s->cache)
-		cache_free(s->cache);
-	s->ns = NULL;
+	struct ns *ns = s->ns;
+	struct cache *cache = s->cache;
+
+	s->ns = NULL; /* closing sleeps, and nobody else may drive it then */
 	s->cache = NULL;
+	if (ns)
+		ns_close(ns);
+	if (cache)
+		cache_free(cache);
 }
 
 void sim_free(struct sim *s)
