@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "fs/fuse_int.h"
 
@@ -16,6 +17,9 @@
 #define OPEN_PARALLEL_WRITES (1u << 6) /* FOPEN_PARALLEL_DIRECT_WRITES: overlapping ones are ordered by fs/range.h */
 #define OPEN_KILL_PRIV (1u << 0)  /* FUSE_OPEN_KILL_SUIDGID */
 
+
+#define FULL_CHECK_NS (5 * NS_PER_MS)
+#define NEAR_FULL (64 * MiB / FS_BLOCK)
 
 /* The request as it came, for the fields that libfuse keeps to itself. */
 static const void *raw_arg(void)
@@ -30,14 +34,29 @@ static void count_data(struct op *op)
 
 /* ---- open ---- */
 
+/* Asked at most every FULL_CHECK_NS; in between the last answer holds. close(2) makes the kernel write, so what it still
+ * holds back is what is open now. */
+static bool near_full(struct fuse_front *f)
+{
+	uint64_t now = clock_now(), limit;
+	struct fs_info info;
+
+	if (now - atomic_load_explicit(&f->full_checked, memory_order_relaxed) < FULL_CHECK_NS)
+		return atomic_load_explicit(&f->near_full, memory_order_relaxed);
+	atomic_store_explicit(&f->full_checked, now, memory_order_relaxed);
+	fs_info(f->fs, &info);
+	limit = MAX(MIN(NEAR_FULL, info.nblocks / 16), info.nblocks / 100);
+	atomic_store_explicit(&f->near_full, info.avail_blocks < limit, memory_order_relaxed);
+	return info.avail_blocks < limit;
+}
+
 /* Near a full device an error has to reach write(2), not close(2), where few programs look. Who asks for O_DIRECT gets
  * the kernel's direct path, on which several writes of a file can be under way; not where it would cost mmap(2). */
-static bool opens_direct(const struct fuse_front *f, int flags)
+static bool opens_direct(struct fuse_front *f, int flags)
 {
 	if (f->conf.direct_io || ((flags & O_DIRECT) && f->direct_mmap))
 		return true;
-	return (flags & O_ACCMODE) != O_RDONLY && f->direct_mmap &&
-	       atomic_load_explicit(&f->near_full, memory_order_relaxed);
+	return (flags & O_ACCMODE) != O_RDONLY && f->direct_mmap && near_full(f);
 }
 
 static void fill_info(const struct freq *q, struct fuse_file_info *fi)

@@ -108,6 +108,7 @@ struct fuse_front {
 	bool direct_mmap;          /* the kernel can map files that are open for direct I/O */
 	struct fuse_writers writers;
 	_Atomic bool usable, ending, near_full;
+	_Atomic uint64_t full_checked; /* clock_now() */
 	_Atomic unsigned draining; /* workers with requests left, once ending */
 };
 

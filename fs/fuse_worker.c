@@ -24,8 +24,6 @@
 #define ROUNDS_BLIND 8u              /* without sleeping, /dev/fuse is looked at every so many rounds */
 #define SLEEP_NS NS_PER_S            /* fuse_front_abort is noticed after that at the latest */
 #define DRAIN_NS (10 * NS_PER_MS)
-#define FULL_CHECK_NS (100 * NS_PER_MS)
-#define NEAR_FULL (64 * MiB / FS_BLOCK)
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -103,37 +101,19 @@ static void pin(unsigned index)
 	}
 }
 
-static void check_full(struct fuse_front *f)
-{
-	struct fs_info info;
-	uint64_t limit;
-
-	fs_info(f->fs, &info);
-	limit = MAX(MIN(NEAR_FULL, info.nblocks / 16), info.nblocks / 100);
-	atomic_store_explicit(&f->near_full, info.avail_blocks < limit, memory_order_relaxed);
-}
-
-struct timers {
-	uint64_t tick, full;
-};
-
 /* Worker 0 keeps the file system's timers. Returns ns until the next one. */
-static uint64_t run_timers(struct fuse_worker *fw, struct timers *t, uint64_t now)
+static uint64_t run_timers(struct fuse_worker *fw, uint64_t *tick, uint64_t now)
 {
 	uint64_t ns;
 
 	if (fw->index)
 		return SLEEP_NS;
-	if (now >= t->full) {
-		if (!fw->front->conf.readonly)
-			check_full(fw->front);
-		t->full = now + FULL_CHECK_NS;
-	}
-	if (now < t->tick)
-		return t->tick - now;
+	if (now < *tick)
+		return *tick - now;
 	ns = fs_tick(fw->front->fs);
-	t->tick = ns < SLEEP_NS ? now + ns : now + SLEEP_NS;
-	return MIN(ns, SLEEP_NS);
+	ns = MIN(ns, SLEEP_NS);
+	*tick = now + ns;
+	return ns;
 }
 
 static void want_fuse(struct fuse_worker *fw)
@@ -230,9 +210,8 @@ static bool work(struct fuse_worker *fw)
 
 static void loop(struct fuse_worker *fw)
 {
-	struct timers timers = { 0 };
 	struct spin spin = { .limit = SPIN_MAX_NS };
-	uint64_t interrupts = 0;
+	uint64_t interrupts = 0, tick = 0;
 	bool mine = false, watching = true;
 
 	while (!drained(fw, &mine)) {
@@ -240,7 +219,7 @@ static void loop(struct fuse_worker *fw)
 		bool busy = work(fw);
 		uint64_t now = clock_now(), ns;
 
-		ns = run_timers(fw, &timers, now);
+		ns = run_timers(fw, &tick, now);
 		check_interrupts(fw, now, &interrupts);
 		if (ending && watching) { /* its EPOLLERR would not let us sleep */
 			epoll_ctl(fw->epoll_fd, EPOLL_CTL_DEL, fw->front->fd, NULL);
