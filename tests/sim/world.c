@@ -585,7 +585,7 @@ static void parallel_prepare(struct world *w, struct parallel *p)
 {
 	p->what = rng_one_in(&w->rng, 5) ? P_FSYNC : rng_one_in(&w->rng, 4) ? P_TRUNCATE : P_WRITE;
 	p->off = some_size(w, w->max_size);
-	p->len = (uint32_t)some_size(w, w->max_size < 300000 ? w->max_size : 300000) + 1;
+	p->len = (uint32_t)some_size(w, MIN(w->max_size, w->s->conf.cache_bytes / 32)) + 1; /* as the daemon's max_write */
 	if (p->what == P_WRITE) {
 		w->steps += 1ull << 31; /* bytes of its own */
 		fill(w, p->len);
