@@ -9,7 +9,8 @@ keys() { echo "transport=tcp,traddr=127.0.0.1,trsvcid=$1,nqn=$nqn${2:+,$2}"; }
 
 proxy_listens() { grep -q '^listening on' "$work/proxy.log"; }
 proxy_start() {
-	"$helpers/wire_proxy" "$target_port" >"$work/proxy.log" &
+	: >"$work/proxy.log" # not the line of the one before
+	"$helpers/wire_proxy" "$target_port" >>"$work/proxy.log" &
 	proxy=$!
 	children+=("$proxy")
 	wait_for 10 proxy_listens || fail "the proxy does not listen"
