@@ -35,6 +35,7 @@ target_start "file:$disk:512M"
 format
 mount_fs
 
+sleep 1.1 # rsync leaves times alone that differ by less than a second
 rsync -aHX --checksum "$work/tree/" "$mnt/rsync/"
 tar -C "$work" --xattrs --xattrs-include='user.*' -cf "$mnt/tree.tar" --sparse tree
 mkdir "$mnt/tar"
