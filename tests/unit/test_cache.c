@@ -597,6 +597,33 @@ START_TEST(streams_pass)
 }
 END_TEST
 
+static unsigned stream_once(struct cache *c, uint64_t at, unsigned nruns)
+{
+	unsigned hits = 0;
+
+	for (unsigned i = 0; i < nruns; i++, at += 64) {
+		hits += read_block(c, at, 64, true);
+		read_block(c, at, 64, false);
+	}
+	return hits;
+}
+
+/* A long stream goes on in the memory that it passed although there is more; one that comes again may have that. */
+START_TEST(streams_stay_warm)
+{
+	struct cache *c = new_cache(64 * MiB);
+	const uint64_t all = 64 * MiB - BLOCK_SIZE;
+
+	ck_assert_uint_eq(stream_once(c, 0, 128), 0);
+	ck_assert_uint_ge(stats_of(c).free_bytes, all - 6 * MiB);
+	ck_assert_uint_lt(stats_of(c).free_bytes, all - 3 * MiB);
+	stream_once(c, 0, 128);
+	ck_assert_uint_le(stats_of(c).free_bytes, all - 30 * MiB);
+	ck_assert_uint_ge(stream_once(c, 0, 128), 110);
+	cache_free(c);
+}
+END_TEST
+
 START_TEST(all_pinned)
 {
 	struct cache *c = new_cache(SMALL_ARENA);
@@ -886,6 +913,7 @@ int main(void)
 	tcase_add_test(tc, scattered_warm_pages);
 	tcase_add_test(tc, ghosts);
 	tcase_add_test(tc, streams_pass);
+	tcase_add_test(tc, streams_stay_warm);
 	tcase_add_test(tc, all_pinned);
 	tcase_add_test(tc, fragmentation);
 	tcase_add_loop_test(tc, churn, 0, 3);

@@ -38,6 +38,7 @@ static int open_ram(struct backing *b, const char *spec, char *why, size_t why_l
 		b->ram = NULL;
 		return refuse(-errno, why, why_len, "ram:%s: %s", spec, strerror(errno));
 	}
+	madvise(b->ram, ROUND_UP(b->size, PAGE), MADV_HUGEPAGE); /* a wish: failing costs speed only */
 	b->name = strdup("ram");
 	return b->name ? 0 : -ENOMEM;
 }
