@@ -161,15 +161,21 @@ static void deliver_audit(struct letter *l)
 
 static void deliver_stop(struct letter *l)
 {
-	lane_lose_wire(container_of(l, struct lane, stop_letter), -E_LOST);
+	struct lane *lane = container_of(l, struct lane, stop_letter);
+
+	atomic_store(&lane->stop_posted, false);
+	lane_lose_wire(lane, -E_LOST);
 }
 
+/* Its association may be lost again by now, and the letter about that be the one before this. */
 static void deliver_wire(struct letter *l)
 {
 	struct lane *lane = container_of(l, struct lane, wire_letter);
 
 	lane_take_wire(lane, lane->fresh, lane->fresh_gen);
 	lane->fresh = NULL;
+	if (atomic_load(&lane->ns->lost))
+		lane_lose_wire(lane, -E_LOST);
 }
 
 static void deliver_reap(struct letter *l)

@@ -61,7 +61,7 @@ static void stop_lanes(struct ns *ns)
 			continue;
 		if (ns->conf.flags & NS_NO_THREAD)
 			lane_lose_wire(lane, -E_LOST);
-		else
+		else if (!atomic_exchange(&lane->stop_posted, true))
 			mailbox_post(&lane->mailbox, &lane->stop_letter);
 	}
 	pthread_mutex_unlock(&ns->lock);

@@ -148,7 +148,7 @@ struct lane {
 	_Atomic uint64_t unflushed_bytes;
 	_Atomic uint32_t stopped_gen; /* the wire of this association is stopped */
 	_Atomic pthread_t owner;   /* who polled it last */
-	_Atomic bool audit_posted, reap_posted, give_up_posted;
+	_Atomic bool audit_posted, stop_posted, reap_posted, give_up_posted;
 	struct letter audit_letter, stop_letter, wire_letter, reap_letter, give_up_letter;
 	struct wire *fresh;        /* with wire_letter */
 	uint32_t fresh_gen;
