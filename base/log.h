@@ -15,6 +15,9 @@ void log_set_level(enum log_level level);
 void log_to_syslog(bool keep_stderr);
 /* Lines go to fd (which stays the caller's); for a log file. */
 void log_to_fd(int fd);
+/* At most so many lines a second from here on (0: all, as at first); how many were left out is told in the next second that
+ * has a line. A program that reads a damaged block for ever is not to fill the host's log. */
+void log_limit(unsigned lines);
 void log_at(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) log_at(LOG_L_ERROR, __VA_ARGS__)

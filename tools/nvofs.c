@@ -57,11 +57,14 @@ static void report_background(int code, const char *line)
 	null_stdio();
 }
 
+#define LOG_LINES 100 /* a second */
+
 static int log_open(const struct nvofs_options *o)
 {
 	int fd;
 
 	log_set_level(o->debug ? LOG_L_DEBUG : o->verbose ? LOG_L_INFO : o->foreground ? LOG_L_WARN : LOG_L_INFO);
+	log_limit(LOG_LINES);
 	if (!o->foreground)
 		log_to_syslog(false);
 	if (!o->log_file)

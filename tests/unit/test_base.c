@@ -2,6 +2,7 @@
 /* base/: known answers of the checksums, parsing at its borders, errors, the mailbox across threads. */
 #include <check.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include "base/err.h"
 #include "base/le.h"
 #include "base/list.h"
+#include "base/log.h"
 #include "base/mailbox.h"
 #include "base/num.h"
 #include "base/siphash.h"
@@ -132,6 +134,45 @@ START_TEST(virtual_clock)
 }
 END_TEST
 
+/* What came out of the log so far, in text; how many lines. */
+static unsigned log_lines(int fd, char *text, size_t len)
+{
+	ssize_t n = pread(fd, text, len - 1, 0);
+	unsigned lines = 0;
+
+	ck_assert_int_ge(n, 0);
+	text[n] = 0;
+	for (char *p = text; *p; p++)
+		lines += *p == '\n';
+	return lines;
+}
+
+START_TEST(log_limited)
+{
+	char text[4096];
+	FILE *file = tmpfile();
+	int fd;
+
+	ck_assert_ptr_nonnull(file);
+	fd = fileno(file);
+	clock_virtual_set(1000 * NS_PER_S);
+	log_init("test", LOG_L_INFO);
+	log_to_fd(fd);
+	log_limit(5);
+	for (unsigned i = 0; i < 20; i++)
+		log_warn("line %u", i);
+	ck_assert_uint_eq(log_lines(fd, text, sizeof(text)), 5);
+	clock_virtual_add(NS_PER_S);
+	log_warn("and on");
+	ck_assert_uint_eq(log_lines(fd, text, sizeof(text)), 7);
+	ck_assert_ptr_nonnull(strstr(text, "15 lines were left out here\ntest: and on\n"));
+	log_limit(0);
+	log_to_fd(STDERR_FILENO);
+	clock_virtual_set(0);
+	fclose(file);
+}
+END_TEST
+
 enum { LETTERS = 20000 };
 struct numbered {
 	struct letter letter;
@@ -214,6 +255,7 @@ int main(void)
 	tcase_add_test(tc, uuids);
 	tcase_add_test(tc, little_endian);
 	tcase_add_test(tc, virtual_clock);
+	tcase_add_test(tc, log_limited);
 	tcase_add_test(tc, mailbox_threads);
 	tcase_add_test(tc, lists);
 	suite_add_tcase(suite, tc);
