@@ -248,6 +248,14 @@ uint64_t sim_dev_next(const struct sim_dev *d)
 	return when;
 }
 
+void sim_dev_start_over(struct sim_dev *d, uint64_t seed)
+{
+	d->rng.state = seed;
+	d->down_until = 0;
+	d->next_cntlid = 1;
+	d->stamp = d->next_num = 1ull << 40; /* behind those of a record, which may be applied later */
+}
+
 unsigned sim_dev_pending(const struct sim_dev *d)
 {
 	unsigned n = 0;

@@ -89,6 +89,8 @@ struct inproc_peer *sim_dev_peer(struct sim_dev *);
 bool sim_dev_run(struct sim_dev *);
 /* Time of the next thing to do; UINT64_MAX: none. */
 uint64_t sim_dev_next(const struct sim_dev *);
+/* From here on everything goes by this seed and the medium, whatever happened before. Nobody may be connected. */
+void sim_dev_start_over(struct sim_dev *, uint64_t seed);
 unsigned sim_dev_pending(const struct sim_dev *);  /* commands of living associations, without AERs */
 
 /* ---- faults ---- */

@@ -103,6 +103,9 @@ void media_init(struct media *m, uint64_t bytes, uint32_t lba_size)
 	*m = (struct media){.bytes = bytes, .lba_size = lba_size, .log = vlog_new()};
 	m->mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert(m->mem != MAP_FAILED);
+	m->page_hash = calloc(bytes / MEDIA_PAGE + 1, sizeof(uint64_t)); /* a page never written counts 0 */
+	m->stale = calloc(bytes / MEDIA_PAGE / 64 + 1, sizeof(uint64_t));
+	assert(m->page_hash && m->stale);
 }
 
 void media_exit(struct media *m)
@@ -111,13 +114,58 @@ void media_exit(struct media *m)
 		media_pop(m);
 	vlog_put(m->log);
 	munmap(m->mem, m->bytes);
+	free(m->page_hash);
+	free(m->stale);
+	free(m->stale_pages);
 }
 
-/* Saves the pages of [from, from+len) for the newest snapshot. */
+static void mark_stale(struct media *m, uint64_t page)
+{
+	if (m->stale[page / 64] >> page % 64 & 1)
+		return;
+	m->stale[page / 64] |= 1ull << page % 64;
+	m->stale_pages = grown(m->stale_pages, &m->stale_cap, m->nstale, sizeof(*m->stale_pages));
+	m->stale_pages[m->nstale++] = page;
+}
+
+/* Four lanes, so that the multiplications overlap. All zeros give 0, as if the page had never been written. */
+static uint64_t hash_page(uint64_t page, const uint8_t *mem)
+{
+	uint64_t lane[4] = {0}, word[4], any = 0, h = page;
+
+	for (size_t i = 0; i < MEDIA_PAGE; i += sizeof(word)) {
+		memcpy(word, mem + i, sizeof(word));
+		for (unsigned k = 0; k < 4; k++) {
+			any |= word[k];
+			lane[k] = (lane[k] ^ word[k]) * 0x9fb21c651e98df25ull;
+			lane[k] ^= lane[k] >> 29;
+		}
+	}
+	for (unsigned k = 0; k < 4; k++)
+		h = (h ^ lane[k] ^ h >> 31) * 0xd6e8feb86659fd93ull + k;
+	return any ? h ^ h >> 32 : 0;
+}
+
+uint64_t media_hash(struct media *m)
+{
+	while (m->nstale) {
+		uint64_t page = m->stale_pages[--m->nstale];
+
+		m->stale[page / 64] &= ~(1ull << page % 64);
+		m->hash -= m->page_hash[page];
+		m->page_hash[page] = hash_page(page, m->mem + page * MEDIA_PAGE);
+		m->hash += m->page_hash[page];
+	}
+	return m->hash;
+}
+
+/* Whoever changes [from, from+len) says so before: saves its pages for the newest snapshot. */
 static void touch(struct media *m, uint64_t from, uint64_t len)
 {
 	struct media_level *l;
 
+	for (uint64_t page = from / MEDIA_PAGE; page <= (from + len - 1) / MEDIA_PAGE; page++)
+		mark_stale(m, page);
 	if (!m->nlevels)
 		return;
 	l = &m->levels[m->nlevels - 1];
@@ -316,6 +364,7 @@ void media_restore(struct media *m)
 	struct media_level *l = &m->levels[m->nlevels - 1];
 
 	for (size_t i = 0; i < l->n; i++) {
+		mark_stale(m, l->pages[i]);
 		memcpy(m->mem + l->pages[i] * MEDIA_PAGE, l->old + i * MEDIA_PAGE, MEDIA_PAGE);
 		l->saved[l->pages[i] / 64] &= ~(1ull << l->pages[i] % 64);
 	}

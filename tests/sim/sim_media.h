@@ -58,6 +58,11 @@ struct media {
 	struct vlog *log;
 	struct media_level levels[MEDIA_LEVELS];
 	unsigned nlevels;
+	uint64_t hash;     /* of all pages but the stale ones */
+	uint64_t *page_hash;
+	uint64_t *stale;   /* bitmap of pages written since media_hash, and a list of them */
+	uint64_t *stale_pages;
+	size_t nstale, stale_cap;
 };
 
 void media_init(struct media *, uint64_t bytes, uint32_t lba_size);
@@ -75,6 +80,8 @@ const uint8_t *media_at(const struct media *, uint64_t lba);
 void media_read_old(const struct media *, uint64_t lba, uint32_t nlb, void *out);
 /* Changes content behind the device's back (damage); undone by snapshots like everything else. */
 uint8_t *media_poke(struct media *, uint64_t lba);
+/* 64 bits over what media_at shows of everything. Costs what changed since the last call. */
+uint64_t media_hash(struct media *);
 uint64_t media_unflushed(const struct media *); /* LBA versions in the log */
 
 /* A stack of states: push keeps the present one, restore goes back to it (it stays on the stack), pop forgets it without

@@ -5,10 +5,15 @@
  * last operation begun. Then recovery itself is cut.
  *
  *   test_crash [--seed N] [--workloads N] [--ops N] [--cuts N per workload] [--seconds N] [--trace]
- *   test_crash --exhaustive K [--seed N] [--workloads N] [--seconds N]
+ *   test_crash --exhaustive K [--seed N] [--workloads N] [--states N] [--seconds N]
  *
  * Exhaustive: every workload of K operations of a small set (world_ace.c), each followed by nothing, fsync or a
- * checkpoint, cut after every event; the seed is the number of the first workload, taken in a scattered order. */
+ * checkpoint, cut after every event; the seed is the number of the first workload, taken in a scattered order.
+ *
+ *  1. What is done in a crash state depends on the state alone, not on those before it: so a failure is repeated by its
+ *     workload alone, and a device that was looked at once (seen.h) need not be mounted again.
+ *  2. Workloads that begin with the same operations share everything up to the last: the device's chances go by those.
+ * So "distinct" states are what was mounted; the others were cuts whose device was, to the bit, one that had been. */
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -19,13 +24,15 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/uuid.h"
 #include "tests/sim/history.h"
+#include "tests/sim/seen.h"
 #include "tests/sim/world.h"
 
 enum { MARK_BEGUN = 1, MARK_SYNCED };
 
 struct options {
-	uint64_t seed, workloads, ops, cuts, seconds, exhaustive;
+	uint64_t seed, workloads, states, ops, cuts, seconds, exhaustive;
 	bool trace;
 };
 
@@ -33,12 +40,15 @@ struct crash {
 	const struct options *o;
 	uint64_t seed;
 	struct world w;
-	struct rng rng;
+	struct rng rng;            /* of the workload; then of the state that is looked at */
+	struct seen *seen;         /* borrowed; of all workloads */
+	uint64_t shared;           /* seed of everything that chance decides */
+	uint64_t clock;            /* after the workload */
 	struct hstate *after;      /* after[i]: the model after operation i; after[0]: before the first */
 	struct model found;        /* what was mounted */
 	uint64_t n;                /* operations */
 	uint64_t synced, begun;    /* at the event that is looked at */
-	uint64_t states, matched;
+	uint64_t states, distinct;
 	size_t at;                 /* event */
 	enum media_keep keep;
 	const char *what;
@@ -136,15 +146,44 @@ static int look_only(struct crash *c)
 	return r;
 }
 
+/* Chance and time as if this state were the first one. */
+static void start_over(struct crash *c, uint64_t hash)
+{
+	struct sim *s = c->w.s;
+
+	c->rng.state = hash;
+	s->rng.state = hash + 1;
+	s->next_worker = 0;
+	sim_dev_start_over(s->dev, hash + 2);
+	random_fixed(hash | 1);
+	clock_virtual_set(c->clock);
+}
+
+/* The state was looked at before, and what was found is one of those that may be now. */
+static bool known(struct crash *c, uint64_t hash)
+{
+	uint64_t found = seen_get(c->seen, hash);
+
+	for (uint64_t i = c->synced; found && i <= c->begun; i++)
+		if (model_hash(&c->after[i].m) == found)
+			return true;
+	return false;
+}
+
 /* The device is in a crash state. */
 static int verify(struct crash *c)
 {
 	struct sim *s = c->w.s;
+	uint64_t hash = media_hash(sim_dev_media(s->dev)) ^ s->conf.seed * 0x9e3779b97f4a7c15ull;
 	int64_t last;
 	int r = 0;
 
 	c->what = "mounted";
 	c->states++;
+	if (known(c, hash))
+		return 0;
+	c->distinct++;
+	start_over(c, hash);
 	if (sim_check(s))
 		return failed(c, "the committed state is damaged");
 	if (rng_one_in(&c->rng, 10) && look_only(c))
@@ -153,12 +192,13 @@ static int verify(struct crash *c)
 	last = look(c);
 	if (last < 0)
 		r = failed(c, "no operation left this state");
-	c->matched += last == (int64_t)c->begun;
 	if (r == 0 && rng_one_in(&c->rng, 4))
 		r = again(c);
 	if (s->fs)
 		sim_crash(s, FATE_NEVER);
 	sim_dev_drop_orphans(s->dev);
+	if (r == 0)
+		seen_put(c->seen, hash, model_hash(&c->found));
 	return r;
 }
 
@@ -167,9 +207,11 @@ static int cut(struct crash *c, enum media_keep keep)
 	struct media *m = sim_dev_media(c->w.s->dev);
 	int r;
 
+	struct rng chance = {c->shared ^ (c->at * KEEP_CHOICES + keep) * 0x9e3779b97f4a7c15ull};
+
 	c->keep = keep;
 	media_push(m);
-	media_cut(m, keep, &c->rng);
+	media_cut(m, keep, &chance);
 	r = verify(c);
 	media_restore(m);
 	media_pop(m);
@@ -222,11 +264,16 @@ static uint64_t nworkloads(const struct options *o)
 	return n;
 }
 
-/* One of the K operations of workload number c->seed. */
+/* What workload number c->seed does. A step that has no common divisor with their number (26 * 3) ^ K visits each once. */
+static uint64_t code_of(const struct crash *c)
+{
+	return c->seed * 1000003 % nworkloads(c->o);
+}
+
+/* One of its K operations. */
 static int exhaustive_op(struct crash *c, uint64_t i)
 {
-	/* a step that has no common divisor with the number of workloads (26 * 3) ^ K visits each once */
-	uint64_t code = c->seed * 1000003 % nworkloads(c->o);
+	uint64_t code = code_of(c);
 
 	for (; i > 0; i--)
 		code /= WORLD_ACE * 3;
@@ -238,7 +285,7 @@ static int prepare(struct crash *c)
 	struct sim_conf conf;
 	int r;
 
-	choose(&conf, c->seed);
+	choose(&conf, c->shared);
 	r = world_init(&c->w, &conf);
 	if (r)
 		return r;
@@ -284,6 +331,7 @@ static int record(struct crash *c)
 		world_list_drop(&c->w);
 	}
 	sim_dev_record(c->w.s->dev, false);
+	c->clock = clock_now();
 	return r;
 }
 
@@ -342,18 +390,28 @@ static int replay(struct crash *c, uint64_t deadline)
 	return r;
 }
 
-static int run(uint64_t seed, const struct options *o, uint64_t deadline, uint64_t *states)
+struct totals {
+	uint64_t workloads, states, distinct;
+};
+
+static int run(uint64_t seed, const struct options *o, uint64_t deadline, struct seen *seen, struct totals *t)
 {
-	struct crash c = {.o = o, .seed = seed, .rng = {seed * 77 + 1}, .what = ""};
+	struct crash c = {.o = o, .seed = seed, .shared = seed, .rng = {seed * 77 + 1}, .seen = seen, .what = ""};
 	int r;
 
+	if (o->exhaustive) { /* all but the last operation */
+		c.shared = 1 + code_of(&c) % (nworkloads(o) / (WORLD_ACE * 3));
+		c.rng.state = c.shared * 77 + 1;
+	}
 	c.after = calloc(o->ops + 1, sizeof(*c.after));
 	r = record(&c);
 	if (r == 0)
 		r = check_stream(&c);
 	if (r == 0)
 		r = replay(&c, deadline);
-	*states += c.states;
+	t->workloads++;
+	t->states += c.states;
+	t->distinct += c.distinct;
 	if (r)
 		fprintf(stderr, "FAILED: test_crash --exhaustive %" PRIu64 " --seed %" PRIu64 " --ops %" PRIu64 " --cuts %" PRIu64 " --workloads 1\n",
 			o->exhaustive, seed, o->ops, o->cuts);
@@ -365,14 +423,23 @@ static int run(uint64_t seed, const struct options *o, uint64_t deadline, uint64
 	return r;
 }
 
+static void say(const struct totals *t, uint64_t seconds, uint64_t seed, const char *how)
+{
+	printf("crash: %" PRIu64 " workloads, %" PRIu64 " crash states (%" PRIu64 " distinct) in %" PRIu64 " s from seed %" PRIu64 ": %s\n",
+	       t->workloads, t->states, t->distinct, seconds, seed, how);
+	fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{"seed", 1, 0, 's'}, {"workloads", 1, 0, 'w'}, {"ops", 1, 0, 'n'}, {"cuts", 1, 0, 'c'}, {"seconds", 1, 0, 't'},
-		{"trace", 0, 0, 'x'}, {"exhaustive", 1, 0, 'e'}, {0},
+		{"trace", 0, 0, 'x'}, {"exhaustive", 1, 0, 'e'}, {"states", 1, 0, 'k'}, {0},
 	};
-	struct options o = {.seed = 1, .workloads = UINT64_MAX, .ops = 40, .cuts = 100, .seconds = 30};
-	uint64_t states = 0, i, start = real_seconds();
+	struct options o = {.seed = 1, .workloads = UINT64_MAX, .states = UINT64_MAX, .ops = 40, .cuts = 100, .seconds = 30};
+	struct totals t = {0};
+	struct seen seen;
+	uint64_t start = real_seconds(), said = start, now;
 	int c, bad = 0;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -388,6 +455,8 @@ int main(int argc, char **argv)
 			o.seconds = strtoull(optarg, NULL, 0);
 		else if (c == 'e')
 			o.exhaustive = strtoull(optarg, NULL, 0);
+		else if (c == 'k')
+			o.states = strtoull(optarg, NULL, 0);
 		else if (c == 'x')
 			o.trace = true;
 		else
@@ -400,9 +469,15 @@ int main(int argc, char **argv)
 		o.ops = o.exhaustive;
 		o.workloads = MIN(o.workloads, nworkloads(&o));
 	}
-	for (i = 0; i < o.workloads && !bad && real_seconds() < start + o.seconds; i++)
-		bad = run(o.seed + i, &o, start + o.seconds, &states) != 0;
-	printf("crash: %" PRIu64 " workloads, %" PRIu64 " crash states in %" PRIu64 " s from seed %" PRIu64 ": %s\n", i, states,
-	       real_seconds() - start, o.seed, bad ? "FAILED" : "ok");
+	seen_init(&seen);
+	while (t.workloads < o.workloads && t.states < o.states && !bad && (now = real_seconds()) < start + o.seconds) {
+		bad = run(o.seed + t.workloads, &o, start + o.seconds, &seen, &t) != 0;
+		if (now >= said + 60) { /* a long run says where it is */
+			said = now;
+			say(&t, now - start, o.seed, "so far");
+		}
+	}
+	say(&t, real_seconds() - start, o.seed, bad ? "FAILED" : "ok");
+	seen_exit(&seen);
 	return bad;
 }
