@@ -415,7 +415,7 @@ void alloc_use(struct fs *fs, uint64_t block, uint32_t n)
 	uint32_t bit = (uint32_t)(block % GROUP_BLOCKS);
 	struct group *g;
 
-	if (group_get(fs, NULL, block / GROUP_BLOCKS, &g)) /* replay alone can fail here; it looks at a->error */
+	if (group_get(fs, NULL, block / GROUP_BLOCKS, &g)) /* replay alone can fail here, and it held the block before */
 		return;
 	set_busy(a, g, bit, n);
 	a->free -= n - bitmap_count(g->live, bit, n);
@@ -423,14 +423,23 @@ void alloc_use(struct fs *fs, uint64_t block, uint32_t n)
 	mark_dirty(a, g);
 }
 
-static void free_in(struct alloc *a, struct group *g, uint64_t block, uint32_t n)
+/* Each block comes back once. One that is not live had two owners in a damaged image, and may be somebody else's by now
+ * (given out, its write in flight): it is left alone. */
+static void free_in(struct fs *fs, struct group *g, uint64_t block, uint32_t n)
 {
-	uint32_t bit = (uint32_t)(block % GROUP_BLOCKS);
+	struct alloc *a = fs->alloc;
+	uint32_t bit = (uint32_t)(block % GROUP_BLOCKS), live = bitmap_count(g->live, bit, n);
 
-	a->free += bitmap_count(g->live, bit, n);
+	if (live < n)
+		fs_freeze(fs, -E_BAD_BITMAP, "freeing what is free already");
+	for (uint32_t i = 0; live < n && i < n; i++)
+		if (bitmap_test(g->live, bit + i))
+			ranges_add(&a->freed, block + i, 1);
+	if (live == n)
+		ranges_add(&a->freed, block, n);
+	a->free += live;
 	bitmap_clear(g->live, bit, n);
 	mark_dirty(a, g);
-	ranges_add(&a->freed, block, n);
 }
 
 void alloc_free(struct fs *fs, uint64_t block, uint32_t n)
@@ -443,7 +452,7 @@ void alloc_free(struct fs *fs, uint64_t block, uint32_t n)
 	if (!g && (a->sync || uninit(a, block / GROUP_BLOCKS)) && group_get(fs, NULL, block / GROUP_BLOCKS, &g))
 		return;
 	if (g) {
-		free_in(a, g, block, n);
+		free_in(fs, g, block, n);
 		return;
 	}
 	ranges_add(&a->deferred, block, n);
@@ -462,7 +471,7 @@ static void apply_deferred(struct fs *fs)
 		struct group *g = loaded_group(a, r.block / GROUP_BLOCKS);
 
 		if (g) {
-			free_in(a, g, r.block, r.n);
+			free_in(fs, g, r.block, r.n);
 		} else {
 			a->deferred.r[kept++] = r;
 			blocks += r.n;

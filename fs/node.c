@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
+#include "fs/alloc_core.h"
 #include "fs/fill.h"
 
 /* ---- memory of nodes ---- */
@@ -227,7 +228,8 @@ int node_get(struct op *op, const struct ptr *p, struct node **out)
 		struct fill f = { .block = p->block, .nblocks = NODE_BLOCKS, .judge = judge, .install = install,
 				  .args = { p->birth, p->crc, p->level } };
 
-		if (p->block % NODE_BLOCKS || !range_fits(p->block, NODE_BLOCKS, fs->nblocks) || p->birth > fs->gen) {
+		/* What is born in the running generation is in memory only. */
+		if (p->block % NODE_BLOCKS || !alloc_range_ok(fs, p->block, NODE_BLOCKS) || p->birth >= fs->gen) {
 			log_error("pointer to a node at block %llu is damaged", (unsigned long long)p->block);
 			return -E_BAD_NODE;
 		}

@@ -183,6 +183,15 @@ uint32_t node_seal(struct node *n)
 	return get32(n->mem->crc);
 }
 
+/* No child is younger than its parent (tree_seal takes those of the running generation for its own). */
+static bool birth_good(const struct node_disk *m, uint32_t off)
+{
+	struct ptr_disk p;
+
+	memcpy(&p, (const uint8_t *)m + off, sizeof(p));
+	return get64(p.birth) <= get64(m->birth);
+}
+
 /* Items and values lie inside the page, keys ascend from first on, values do not overlap in sum, pointers have their
  * size. */
 static int check_items(const struct node_disk *m)
@@ -201,7 +210,7 @@ static int check_items(const struct node_disk *m)
 		if (c > 0 || (i > 0 && c == 0))
 			return -E_BAD_NODE;
 		if (off < low || off > NODE_SIZE || len > NODE_SIZE - off || len > VALUE_MAX ||
-		    (m->level > 0 && len != sizeof(struct ptr_disk)))
+		    (m->level > 0 && (len != sizeof(struct ptr_disk) || !birth_good(m, off))))
 			return -E_BAD_NODE;
 		sum += len;
 		last = k;

@@ -181,7 +181,7 @@ static int apply(struct fs *fs, struct walk w, uint32_t nops)
 			err = -E_BAD_ITEM;
 	}
 	txn_replay_commit(fs);
-	return err;
+	return err ? err : atomic_load(&fs->frozen); /* the tree turned out to be damaged */
 }
 
 /* op->in: the transaction's bytes. */

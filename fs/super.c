@@ -37,7 +37,8 @@ int super_check(const struct super_disk *s, uint64_t nblocks)
 	if (l.nl2 > L2_MAX || get32(s->block_size) != FS_BLOCK || get32(s->node_size) != NODE_SIZE ||
 	    get32(s->csum_type) != CSUM_CRC32C || get64(s->journal_start) != JOURNAL_START ||
 	    get64(s->journal_len) != l.journal_len || get64(s->journal_pos) >= l.journal_len ||
-	    get64(s->ring_b) != l.ring_b || s->root_level >= LEVELS_MAX || s->label[sizeof(s->label) - 1])
+	    get64(s->ring_b) != l.ring_b || s->root_level >= LEVELS_MAX ||
+	    get64(s->root.birth) > get64(s->gen) || s->label[sizeof(s->label) - 1])
 		return -E_BAD_SUPER;
 	return 0;
 }

@@ -9,6 +9,14 @@
 #include "fs/alloc_core.h"
 #include "fs/node.h"
 
+/* Bytes from the device can make a tree that has no answer here: one node under two parents, say (the first change through
+ * one of them takes it away from under the other). In the middle of a transaction there is no way back: writing stops for
+ * good, and what is durable stays as it is. */
+static void damaged(struct fs *fs)
+{
+	fs_freeze(fs, -E_BAD_NODE, "changing the tree");
+}
+
 struct path {
 	struct node *node[LEVELS_MAX];
 	uint32_t index[LEVELS_MAX]; /* of the child taken */
@@ -20,13 +28,16 @@ static struct ptr ptr_to(const struct node *n)
 	return (struct ptr){ .block = n->block, .birth = n->birth, .level = n->mem->level };
 }
 
-/* The node that p names, dirty; parent (dirty, or NULL for the root) is made to point at the copy. */
+/* The node that p names, dirty; parent (dirty, or NULL for the root) is made to point at the copy. NULL: damaged. */
 static struct node *make_dirty(struct fs *fs, const struct ptr *p, struct node *parent, uint32_t index)
 {
 	struct node *n = node_find(fs, p->block, p->birth), *copy;
 	struct ptr to;
 
-	assert(n); /* gathered before */
+	if (!n || n->mem->level != p->level) { /* it was gathered before */
+		damaged(fs);
+		return NULL;
+	}
 	if (n->birth == fs->gen)
 		return n;
 	copy = node_copy(fs, n, alloc_node(fs));
@@ -53,14 +64,17 @@ static void insert_child(struct node *parent, uint32_t index, const struct key *
 	node_insert(parent, index, k, &d, sizeof(d), NULL, 0);
 }
 
-/* A new root above the present one. */
+/* A new root above the present one. NULL: a tree of this height is none that we made. */
 static struct node *grow(struct fs *fs)
 {
 	struct node *old = node_find(fs, fs->root.block, fs->root.birth), *root;
 	struct key first = node_first(old);
 	struct ptr p = ptr_to(old);
 
-	assert(fs->root.level + 1u < LEVELS_MAX);
+	if (fs->root.level + 1u >= LEVELS_MAX) {
+		damaged(fs);
+		return NULL;
+	}
 	root = node_create(fs, alloc_node(fs), (uint8_t)(fs->root.level + 1), &first);
 	insert_child(root, 0, &first, &p);
 	fs->root = ptr_to(root);
@@ -106,8 +120,8 @@ static struct node *split(struct fs *fs, struct node *n, struct node *parent, ui
 	return right;
 }
 
-/* Makes the way to k dirty; need: bytes that have to fit into the leaf (0: nothing is inserted). */
-static void walk(struct fs *fs, const struct key *k, uint32_t need, struct path *path)
+/* Makes the way to k dirty; need: bytes that have to fit into the leaf (0: nothing is inserted). False: damaged. */
+static bool walk(struct fs *fs, const struct key *k, uint32_t need, struct path *path)
 {
 	struct ptr p = fs->root;
 	struct node *parent = NULL;
@@ -116,13 +130,19 @@ static void walk(struct fs *fs, const struct key *k, uint32_t need, struct path 
 	path->depth = 0;
 	for (;;) {
 		struct node *n = make_dirty(fs, &p, parent, index);
-		uint32_t want = n->mem->level ? node_need(sizeof(struct ptr_disk)) : need;
-		struct key first = node_first(n);
+		struct key first;
+		uint32_t want;
 		bool exact;
 
+		if (!n)
+			return false;
+		want = n->mem->level ? node_need(sizeof(struct ptr_disk)) : need;
+		first = node_first(n);
 		if (need && node_room(n) < want) {
 			if (!parent) {
 				parent = grow(fs);
+				if (!parent)
+					return false;
 				index = 0;
 				path->node[0] = parent;
 				path->depth = 1;
@@ -139,7 +159,7 @@ static void walk(struct fs *fs, const struct key *k, uint32_t need, struct path 
 		path->node[path->depth] = n;
 		if (n->mem->level == 0) {
 			path->depth++;
-			return;
+			return true;
 		}
 		parent = n;
 		index = node_search(n, k, &exact);
@@ -162,7 +182,8 @@ void tree_put(struct fs *fs, const struct key *k, const void *head, uint32_t hea
 		leaf = node_create(fs, alloc_node(fs), 0, k);
 		fs->root = ptr_to(leaf);
 	}
-	walk(fs, k, node_need(len), &path);
+	if (!walk(fs, k, node_need(len), &path))
+		return;
 	leaf = path.node[path.depth - 1];
 	i = node_search(leaf, k, &exact);
 	if (exact) {
@@ -192,10 +213,13 @@ static bool merge(struct fs *fs, struct node *parent, uint32_t index)
 	rp = node_child(parent, index + 1);
 	left = node_find(fs, lp.block, lp.birth);
 	right = node_find(fs, rp.block, rp.birth);
-	if (!left || !right || node_used(left) + node_used(right) > (NODE_SIZE - sizeof(struct node_disk)) * 3 / 4)
+	if (!left || !right || left == right ||
+	    node_used(left) + node_used(right) > (NODE_SIZE - sizeof(struct node_disk)) * 3 / 4)
 		return false;
 	left = make_dirty(fs, &lp, parent, index);
 	right = make_dirty(fs, &rp, parent, index + 1);
+	if (!left || !right)
+		return false;
 	node_move(right, 0, left);
 	node_remove(parent, index + 1);
 	free_node(fs, right);
@@ -226,10 +250,14 @@ void tree_del(struct fs *fs, const struct key *k)
 	uint32_t i;
 	bool exact;
 
-	walk(fs, k, 0, &path);
+	if (!walk(fs, k, 0, &path))
+		return;
 	leaf = path.node[path.depth - 1];
 	i = node_search(leaf, k, &exact);
-	assert(exact);
+	if (!exact) {
+		damaged(fs);
+		return;
+	}
 	node_remove(leaf, i);
 	for (unsigned d = path.depth - 1; d > 0; d--) {
 		struct node *n = path.node[d], *parent = path.node[d - 1];
@@ -259,7 +287,10 @@ bool tree_peek(struct fs *fs, const struct key *k, struct item *out)
 		bool exact;
 		uint32_t i;
 
-		assert(n);
+		if (!n || n->mem->level != p.level) {
+			damaged(fs);
+			return false;
+		}
 		i = node_search(n, k, &exact);
 		if (n->mem->level == 0) {
 			if (exact)

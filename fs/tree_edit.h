@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Changing the tree: for txn.c alone, under the exclusive fs lock, with every node on the way in memory and enough
- * free quads (alloc.h). Nothing here can fail. */
+ * free quads (alloc.h). Nothing here can fail but for a damaged
+ * tree, which freezes the file system and leaves a tree in memory that can be read, and is never written. */
 #ifndef NVOFS_FS_TREE_EDIT_H
 #define NVOFS_FS_TREE_EDIT_H
 
