@@ -16,7 +16,7 @@ build_packages='gcc libc6-dev meson ninja-build pkg-config libfuse3-dev fuse3 li
 libibverbs-dev librdmacm-dev'
 # What the tests cannot do without, and what only makes single tests possible (those skip without it).
 test_packages='rsync sqlite3 git attr acl xz-utils e2fsprogs procps util-linux diffutils'
-test_optional='nvme-cli fio iproute2 kmod busybox-static rdma-core ibverbs-providers ibverbs-utils rdmacm-utils shellcheck man-db'
+test_optional='nvme-cli fio iproute2 kmod busybox-static rdma-core ibverbs-providers ibverbs-utils rdmacm-utils perftest shellcheck man-db'
 fuzz_packages='clang'
 
 # The same by program and library, for systems without dpkg.
