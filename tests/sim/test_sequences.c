@@ -352,6 +352,110 @@ static int stopped_and_continued(struct sim *s)
 	return sound(s);
 }
 
+/* A mount that changes one attribute n times, each change in a record of its own, and then dies. */
+static int die_after_records(struct sim *s, uint64_t x, char first, unsigned n)
+{
+	MUST(sim_mount(s) == 0 && sim_wait_writable(s) == 0);
+	for (unsigned i = 0; i < n; i++) {
+		char name[16] = {'u', 's', 'e', 'r', '.', (char)(first + i)};
+
+		MUST(sim_setxattr(s, x, name, &first, 1, 0) == 0 && sim_fsync(s, x) == 0);
+	}
+	cut(s, KEEP_ALL);
+	return 0;
+}
+
+/* The block of the last record in the journal, counted by sequence; 0: none. */
+static uint64_t last_record(struct sim *s)
+{
+	uint64_t best = 0, seq = 0, epoch = 0;
+
+	for (uint64_t b = JOURNAL_START; b < JOURNAL_START + 1024; b++) {
+		const struct record_disk *r = (const void *)(sim_dev_media(s->dev)->mem + b * FS_BLOCK);
+
+		if (get32(r->magic) != RECORD_MAGIC || get64(r->epoch) < epoch || get64(r->seq) < seq)
+			continue;
+		best = b;
+		seq = get64(r->seq);
+		epoch = get64(r->epoch);
+	}
+	return best;
+}
+
+/* A mirror out of step: two mounts went on from the same image, and one block of the journal is the other's. It has the right
+ * epoch and number, but it followed another record. */
+static int record_of_another_history(struct sim *s)
+{
+	struct media *m = sim_dev_media(s->dev);
+	uint8_t *other = malloc(FS_BLOCK), value[4];
+	uint64_t x = make(s, "x"), block;
+
+	MUST(sim_unmount(s) == 0);
+	media_push(m);
+	MUST(die_after_records(s, x, 'a', 2) == 0);
+	block = last_record(s);
+	memcpy(other, m->mem + block * FS_BLOCK, FS_BLOCK);
+	media_restore(m);
+	media_pop(m);
+	MUST(die_after_records(s, x, 'p', 2) == 0 && block && last_record(s) == block);
+	MUST(memcmp(other, m->mem + block * FS_BLOCK, FS_BLOCK) != 0);
+	media_write(m, block * FS_BLOCK / m->lba_size, FS_BLOCK / m->lba_size, other, false, 0);
+	free(other);
+	MUST(sound(s) == 0 && sim_getxattr(s, x, "user.p", value, sizeof(value)) == 1);
+	MUST(sim_getxattr(s, x, "user.b", value, sizeof(value)) == -ENODATA);
+	return 0;
+}
+
+static bool ends_soon(struct sim *s, struct sim_call *c)
+{
+	uint64_t end = clock_now() + NS_PER_S;
+
+	sim_start(s, c);
+	while (!c->done && clock_now() < end)
+		if (!sim_step(s))
+			sim_pass(s);
+	return c->done;
+}
+
+/* A checkpoint has made its cut, but its superblock is a long time coming: the records before the cut are still what the
+ * committed superblock needs, so there is only the rest of the journal for new ones. */
+static int checkpoint_takes_long(struct sim *s)
+{
+	struct sim_fault late = {.type = FAULT_LATE, .ops = SIM_OP(NVME_IO_WRITE), .count = 1, .per_mille = 1000,
+				 .delay = 60 * NS_PER_S};
+	uint32_t lbas = FS_BLOCK / s->conf.dev.lba_size, acked = 0, found = 0, next;
+	uint64_t x = make(s, "x");
+	struct sim_call set, sync;
+
+	late.last = GROUP_FIXED * lbas - 1; /* bitmaps */
+	sim_dev_fault(s->dev, &late);
+	for (;;) {
+		next = acked + 1;
+		sim_call_init(s, &set, fs_setxattr);
+		set.op->ino = x;
+		set.op->name = "user.n";
+		set.op->in = &next;
+		set.op->len = sizeof(next);
+		if (!ends_soon(s, &set)) /* no room in the journal: right */
+			break;
+		MUST(set.status == 0);
+		sim_end(s, &set);
+		sim_call_init(s, &sync, fs_fsync);
+		sync.op->ino = x;
+		if (!ends_soon(s, &sync))
+			break;
+		MUST(sync.status == 0 && next < 2000);
+		sim_end(s, &sync);
+		acked = next;
+	}
+	MUST(acked > 600); /* more than the half that starts a checkpoint */
+	cut(s, KEEP_ALL);
+	sim_dev_no_faults(s->dev);
+	MUST(sound(s) == 0 && sim_getxattr(s, x, "user.n", &found, sizeof(found)) == sizeof(found));
+	MUST(found == acked || found == acked + 1);
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(struct sim *);
@@ -367,6 +471,8 @@ static const struct {
 	{"second_mount", second_mount},
 	{"taken_over", taken_over},
 	{"stopped_and_continued", stopped_and_continued},
+	{"record_of_another_history", record_of_another_history},
+	{"checkpoint_takes_long", checkpoint_takes_long},
 };
 
 static int run(size_t i)
