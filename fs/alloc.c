@@ -74,26 +74,37 @@ struct alloc {
 	struct waitq space;
 };
 
-static int ranges_add(struct ranges *v, uint64_t block, uint32_t n)
+/* Room for n more. */
+static int ranges_ready(struct ranges *v, size_t n)
+{
+	size_t room = v->room ? v->room : 256;
+	struct range *r;
+
+	if (v->n + n <= v->room)
+		return 0;
+	while (room < v->n + n)
+		room *= 2;
+	r = realloc(v->r, room * sizeof(*r));
+	if (!r)
+		return -ENOMEM;
+	v->r = r;
+	v->room = room;
+	return 0;
+}
+
+static void ranges_add(struct ranges *v, uint64_t block, uint32_t n)
 {
 	struct range *last = v->n ? &v->r[v->n - 1] : NULL;
 
-	v->blocks += n;
 	if (last && last->block + last->n == block && last->n + n > last->n) {
 		last->n += n;
-		return 0;
+	} else if (ranges_ready(v, 1) == 0) {
+		v->r[v->n++] = (struct range){ .block = block, .n = n };
+	} else { /* transactions have room (alloc_ready); else these stay busy, which the next mount forgets */
+		log_warn("out of memory: %u free blocks are not used again before the next mount", n);
+		return;
 	}
-	if (v->n == v->room) {
-		size_t room = v->room ? 2 * v->room : 256;
-		struct range *r = realloc(v->r, room * sizeof(*r));
-
-		if (!r)
-			abort(); /* in the middle of a transaction */
-		v->r = r;
-		v->room = room;
-	}
-	v->r[v->n++] = (struct range){ .block = block, .n = n };
-	return 0;
+	v->blocks += n;
 }
 
 static void ranges_empty(struct ranges *v)
@@ -112,7 +123,7 @@ static struct chunk *chunk_get(struct alloc *a, uint64_t i)
 		return c;
 	c = calloc(1, sizeof(*c));
 	if (!c)
-		abort();
+		return NULL;
 	for (unsigned k = 0; k < DESCS && i * DESCS + k < a->lay.ngroups; k++) {
 		layout_counts(&a->lay, i * DESCS + k, &c->desc[k].free, &c->desc[k].quads);
 		c->desc[k].flags = DESC_UNINIT;
@@ -143,14 +154,14 @@ static uint32_t estimate(const struct alloc *a, uint64_t number, bool quads)
 	return quads ? q : free;
 }
 
-/* Puts a group with this live bitmap in place. */
+/* Puts a group with this live bitmap in place; NULL: no memory. */
 static struct group *add_group(struct alloc *a, uint64_t number, const uint64_t *live)
 {
 	struct chunk *c = chunk_get(a, number / DESCS);
-	struct group *g = calloc(1, sizeof(*g));
+	struct group *g = c ? calloc(1, sizeof(*g)) : NULL;
 
 	if (!g)
-		abort();
+		return NULL;
 	memcpy(g->live, live, sizeof(g->live));
 	memcpy(g->busy, live, sizeof(g->busy));
 	g->number = number;
@@ -198,12 +209,12 @@ static void fill_install(struct fs *fs, struct fill *f, int status)
 
 	if (!status && !loaded_group(fs->alloc, number)) {
 		status = judge_bitmap(fs->alloc, number, f->priv, live);
-		if (!status)
-			add_group(fs->alloc, number, live);
+		if (!status && !add_group(fs->alloc, number, live))
+			status = -ENOMEM;
 	}
 	free(f->priv);
 	f->priv = NULL;
-	if (status)
+	if (status && status != -ENOMEM) /* without memory it is read again when it is wanted again */
 		fs_freeze(fs, status, "reading the allocation bitmap");
 	apply_deferred(fs);
 }
@@ -234,7 +245,8 @@ static int load_sync(struct fs *fs, uint64_t number, struct group **g)
 		return err;
 	}
 	*g = add_group(a, number, live);
-	return 0;
+	a->error = *g ? a->error : -ENOMEM;
+	return *g ? 0 : -ENOMEM;
 }
 
 static struct fill wanted(struct alloc *a, uint64_t number)
@@ -256,7 +268,9 @@ static int group_get(struct fs *fs, struct op *op, uint64_t number, struct group
 	if (uninit(a, number)) {
 		layout_bitmap(&a->lay, number, live);
 		*g = add_group(a, number, live);
-		return 0;
+		if (!*g && a->sync)
+			a->error = -ENOMEM;
+		return *g ? 0 : -ENOMEM;
 	}
 	if (a->sync)
 		return load_sync(fs, number, g);
@@ -394,6 +408,9 @@ int alloc_ready(struct op *op, uint64_t quads, uint64_t leave)
 
 	if (a->quads < quads + leave)
 		return alloc_wait(op);
+	/* What a transaction frees: nodes, and extents in a few pieces for each of its keys. */
+	if (ranges_ready(&a->freed, 4 * quads) || ranges_ready(&a->deferred, 4 * quads))
+		return -ENOMEM;
 	for (uint64_t number = 0; a->loaded_quads < quads && number < a->lay.ngroups; number++) {
 		struct group *g;
 		int err;
@@ -415,7 +432,7 @@ void alloc_use(struct fs *fs, uint64_t block, uint32_t n)
 	uint32_t bit = (uint32_t)(block % GROUP_BLOCKS);
 	struct group *g;
 
-	if (group_get(fs, NULL, block / GROUP_BLOCKS, &g)) /* replay alone can fail here, and it held the block before */
+	if (group_get(fs, NULL, block / GROUP_BLOCKS, &g)) /* replay alone can fail here; it asks alloc_error */
 		return;
 	set_busy(a, g, bit, n);
 	a->free -= n - bitmap_count(g->live, bit, n);
@@ -749,7 +766,9 @@ static int load_l1(struct fs *fs, struct alloc *a, uint64_t i)
 	err = read_checked(fs, layout_l1(i, a->l1[i].slot), a->l1[i].crc, data);
 	if (err)
 		return err;
-	load_descs(data, chunk_get(a, i)->desc, MIN(a->lay.ngroups - i * DESCS, DESCS));
+	if (!chunk_get(a, i))
+		return -ENOMEM;
+	load_descs(data, a->chunks[i]->desc, MIN(a->lay.ngroups - i * DESCS, DESCS));
 	return 0;
 }
 
@@ -850,6 +869,11 @@ void alloc_close(struct fs *fs)
 	free(a->l1);
 	free(a);
 	fs->alloc = NULL;
+}
+
+int alloc_error(const struct fs *fs)
+{
+	return fs->alloc->error;
 }
 
 void alloc_go_async(struct fs *fs)

@@ -23,6 +23,8 @@ static inline uint64_t layout_l2(uint64_t i, unsigned slot) { return i * DESCS *
 /* Reads the summaries that fs->super names (blocking; mount). fresh: nothing is there yet (mkfs). */
 int alloc_open(struct fs *, bool fresh);
 void alloc_close(struct fs *);
+/* What a blocking read or a lack of memory spoiled until then, so that replaying is not to be relied on; or 0. */
+int alloc_error(const struct fs *);
 /* From here on bitmaps are read when touched by parking; before, by blocking reads (mount, replay). */
 void alloc_go_async(struct fs *);
 const struct layout *alloc_layout(const struct fs *);

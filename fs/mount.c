@@ -17,6 +17,7 @@
 #include "fs/ops.h"
 #include "fs/replay.h"
 #include "fs/super.h"
+#include "fs/tree_edit.h"
 #include "fs/txn_core.h"
 
 #define SETTLE_NS (5 * NS_PER_S)
@@ -250,11 +251,9 @@ static int open_workers(struct fs *fs)
 
 		if (err)
 			return err;
-		err = worker_init(&fs->workers[i], fs, lane, i);
-		if (err) {
-			lane_close(lane);
+		err = worker_init(&fs->workers[i], fs, lane, i); /* takes the lane in any case: free_all closes it */
+		if (err)
 			return err;
-		}
 	}
 	return 0;
 }
@@ -520,21 +519,27 @@ static void super_fresh(const struct mkfs_conf *conf, struct fs *fs)
 	fs->ino_next = INO_FIRST;
 }
 
-static void put_root(struct fs *fs, const struct mkfs_conf *conf)
+static int put_root(struct fs *fs, const struct mkfs_conf *conf)
 {
 	struct timespec now = clock_wall();
 	struct time_disk t = { .s = put64((uint64_t)now.tv_sec), .ns = put32((uint32_t)now.tv_nsec) };
 	struct inode_disk root = { .mode = put32(S_IFDIR | 0755), .uid = put32(conf->root_uid), .gid = put32(conf->root_gid),
 				   .nlink = put32(2), .atime = t, .mtime = t, .ctime = t, .btime = t,
 				   .parent = put64(INO_ROOT) };
+	int err;
 
 	fs_lock_excl(fs);
-	txn_replay_begin(fs);
 	/* The root node comes from group 0: have its bitmap at hand. */
-	alloc_hold(fs, JOURNAL_START + get64(fs->super.journal_len), 0);
+	err = alloc_hold(fs, JOURNAL_START + get64(fs->super.journal_len), 0);
+	err = err ? err : nodes_ready(fs, tree_cost(fs, 1));
+	if (err)
+		goto out_unlock;
+	txn_replay_begin(fs);
 	txn_put_fs(fs, &KEY(INO_ROOT, ITEM_INODE, 0), &root, sizeof(root), NULL, 0);
 	txn_replay_commit(fs);
+out_unlock:
 	fs_unlock(fs);
+	return err;
 }
 
 /* Nothing of an older file system may be found later: both rings, the heartbeat, the head and the journal's start. */
@@ -586,9 +591,9 @@ int fs_format(const struct mkfs_conf *conf, char *why, size_t len)
 	tell(conf, 1);
 	super_fresh(conf, fs);
 	err = build(fs, true);
+	err = err ? err : put_root(fs, conf);
 	if (err)
 		goto out_free;
-	put_root(fs, conf);
 	journal_restart(fs, 0, 1, 0);
 	tell(conf, 2);
 	while (!made(fs) && !atomic_load(&fs->frozen))

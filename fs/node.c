@@ -10,19 +10,10 @@
 
 /* ---- memory of nodes ---- */
 
-static struct node *pool_get(struct node_cache *c)
+static struct node *make(void)
 {
-	struct node *n;
-	struct list *l;
+	struct node *n = calloc(1, sizeof(*n));
 
-	pthread_mutex_lock(&c->pool_mutex);
-	l = list_pop(&c->pool);
-	if (l)
-		c->npool--;
-	pthread_mutex_unlock(&c->pool_mutex);
-	if (l)
-		return list_entry(l, struct node, link);
-	n = calloc(1, sizeof(*n));
 	if (!n)
 		return NULL;
 	n->mem = aligned_alloc(FS_BLOCK, NODE_SIZE);
@@ -32,6 +23,36 @@ static struct node *pool_get(struct node_cache *c)
 	}
 	list_init(&n->link);
 	return n;
+}
+
+static struct node *pool_get(struct node_cache *c)
+{
+	struct list *l;
+
+	pthread_mutex_lock(&c->pool_mutex);
+	l = list_pop(&c->pool);
+	if (l)
+		c->npool--;
+	pthread_mutex_unlock(&c->pool_mutex);
+	return l ? list_entry(l, struct node, link) : make();
+}
+
+/* What a transaction took is made up for by the next one, from the pool if there is something. */
+int nodes_ready(struct fs *fs, uint64_t count)
+{
+	struct node_cache *c = fs->nodes;
+
+	while (c->nreserve < count) {
+		struct node *n = pool_get(c);
+
+		if (!n)
+			return -ENOMEM;
+		pthread_mutex_lock(&c->pool_mutex);
+		list_push(&c->reserve, &n->link);
+		c->nreserve++;
+		pthread_mutex_unlock(&c->pool_mutex);
+	}
+	return 0;
 }
 
 static void pool_put(struct node_cache *c, struct node *n)
@@ -53,14 +74,15 @@ static void pool_put(struct node_cache *c, struct node *n)
 
 static struct node *pool_must_get(struct node_cache *c)
 {
-	struct node *n = pool_get(c);
+	struct list *l;
 
-	/* In the middle of a transaction there is no way back; 16 KiB not to be had means the kernel is killing us. */
-	if (!n) {
-		log_error("out of memory for a tree node");
-		abort();
-	}
-	return n;
+	/* In the middle of a transaction there is no way back. */
+	pthread_mutex_lock(&c->pool_mutex);
+	l = list_pop(&c->reserve);
+	assert(l); /* nodes_ready */
+	c->nreserve--;
+	pthread_mutex_unlock(&c->pool_mutex);
+	return list_entry(l, struct node, link);
 }
 
 int nodes_new(struct node_cache **out, size_t bytes)
@@ -82,6 +104,7 @@ int nodes_new(struct node_cache **out, size_t bytes)
 	list_init(&c->ring);
 	list_init(&c->dirty);
 	list_init(&c->pool);
+	list_init(&c->reserve);
 	pthread_mutex_init(&c->pool_mutex, NULL);
 	*out = c;
 	return 0;
@@ -103,6 +126,8 @@ void nodes_free(struct node_cache *c)
 			destroy(n);
 		}
 	list_for_each_safe(l, &c->pool)
+		destroy(list_entry(l, struct node, link));
+	list_for_each_safe(l, &c->reserve)
 		destroy(list_entry(l, struct node, link));
 	pthread_mutex_destroy(&c->pool_mutex);
 	free(c->buckets);

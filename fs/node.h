@@ -38,18 +38,22 @@ struct node_cache {
 	pthread_mutex_t pool_mutex;/* pool: may be returned to without the fs lock */
 	struct list pool;
 	uint32_t npool;
+	struct list reserve;       /* for transactions alone; guarded by pool_mutex too */
+	uint32_t nreserve;
 };
 
 int nodes_new(struct node_cache **, size_t bytes);
 void nodes_free(struct node_cache *);
 
+/* Fs lock (exclusive): memory for n nodes is set aside, so that what follows cannot fail for want of it; or -ENOMEM. */
+int nodes_ready(struct fs *, uint64_t n);
 /* Fs lock (any): the node that p names, pinned to op; or -E_PARKED, or a damage code. */
 int node_get(struct op *, const struct ptr *p, struct node **);
 /* The node in memory or NULL; takes no reference. Fs lock (any). */
 struct node *node_find(struct fs *, uint64_t block, uint64_t birth);
 void node_ref(struct node *);                 /* any thread that has one or the lock */
 void node_unref(struct fs *, struct node *);  /* any thread */
-/* A new dirty, empty node at block, born in the running generation, in the hash. Aborts if there is no memory. */
+/* A new dirty, empty node at block, born in the running generation, in the hash. From what nodes_ready set aside. */
 struct node *node_create(struct fs *, uint64_t block, uint8_t level, const struct key *first);
 /* A dirty copy of n at block. */
 struct node *node_copy(struct fs *, const struct node *n, uint64_t block);

@@ -10,6 +10,7 @@
 #include "fs/alloc_core.h"
 #include "fs/fs_core.h"
 #include "fs/journal.h"
+#include "fs/node.h"
 #include "fs/super.h"
 #include "fs/tree_edit.h"
 #include "fs/txn_core.h"
@@ -181,6 +182,7 @@ static int apply(struct fs *fs, struct walk w, uint32_t nops)
 			err = -E_BAD_ITEM;
 	}
 	txn_replay_commit(fs);
+	err = err ? err : alloc_error(fs);
 	return err ? err : atomic_load(&fs->frozen); /* the tree turned out to be damaged */
 }
 
@@ -199,6 +201,8 @@ static int replay_txn(struct op *op)
 	err = gather(op, w, get32(h.nops));
 	if (!err)
 		err = alloc_ready(op, tree_cost(fs, get32(h.nops)), 0);
+	if (!err)
+		err = nodes_ready(fs, tree_cost(fs, get32(h.nops)));
 	if (!err)
 		err = apply(fs, w, get32(h.nops));
 	if (!err)

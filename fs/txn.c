@@ -70,6 +70,8 @@ int txn_begin(struct op *op, unsigned nkeys, bool frees)
 	err = journal_ready(op);
 	if (!err)
 		err = alloc_ready(op, tree_cost(fs, nkeys), frees ? 0 : l->reserve_quads / 4);
+	if (!err)
+		err = nodes_ready(fs, tree_cost(fs, nkeys));
 	if (err)
 		return err;
 	if (alloc_free_quads(fs) < l->reserve_quads / 2)

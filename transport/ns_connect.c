@@ -100,11 +100,11 @@ static int make_queues(struct ns *ns, struct ctrl *c)
 {
 	if (c->nr_queues < 2)
 		return ctrl_fail(c, -ENOSPC, "the controller grants one I/O queue only; two are needed");
-	ns->nqueues = c->nr_queues;
-	ns->info.nr_queues = (uint16_t)(c->nr_queues - 1);
-	ns->queues = calloc(ns->nqueues, sizeof(*ns->queues));
+	ns->queues = calloc(c->nr_queues, sizeof(*ns->queues));
 	if (!ns->queues)
 		return ctrl_fail(c, -ENOMEM, "out of memory");
+	ns->nqueues = c->nr_queues;
+	ns->info.nr_queues = (uint16_t)(c->nr_queues - 1);
 	for (unsigned i = 0; i < ns->nqueues; i++)
 		list_init(&ns->queues[i].stolen);
 	return 0;

@@ -141,7 +141,8 @@ static int connect_ns(struct sim *s)
 		r = ns_add_memory(s->ns, mem, len);
 	}
 	if (r) {
-		fprintf(stderr, "sim: connecting: %s (%s)\n", why, err_name(r));
+		if (!s->quiet)
+			fprintf(stderr, "sim: connecting: %s (%s)\n", why, err_name(r));
 		disconnect(s);
 	}
 	return r;

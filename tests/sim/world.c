@@ -126,7 +126,8 @@ static int wrong(struct world *w, const char *format, ...)
 static bool is_fault(const struct world *w, int r)
 {
 	r = err_errno(r);
-	return (w->tolerant && (r == -EIO || r == -EROFS || r == -ENOTCONN)) || (w->full && r == -ENOSPC);
+	return (w->tolerant && (r == -EIO || r == -EROFS || r == -ENOTCONN)) || (w->full && r == -ENOSPC) ||
+	       (w->nomem && r == -ENOMEM);
 }
 
 /* What the file system said against what the model said. 0: go on. */

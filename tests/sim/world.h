@@ -32,6 +32,7 @@ struct world {
 	size_t max_nodes;          /* about how many inodes */
 	bool tolerant;             /* faults are injected: an operation may fail with an I/O error, without effect */
 	bool damaged;              /* and what is on the device may be lost for good: then also later ones */
+	bool nomem;                /* memory may run out: an operation may fail with -ENOMEM, without effect */
 	bool full;                 /* an operation may fail for want of space, or write less */
 	bool no_sync;              /* no fsync, no checkpoints by themselves */
 	bool synced;               /* the last step made everything before it durable */
