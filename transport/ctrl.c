@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/num.h"
 
+/* A controller may take RTD3E for its shutdown; a user who unmounts will not. What matters was flushed before. */
 #define SHUTDOWN_NS (5 * NS_PER_S)
 
 int ctrl_fail(struct ctrl *c, int code, const char *format, ...)
@@ -26,6 +27,9 @@ int ctrl_fail(struct ctrl *c, int code, const char *format, ...)
 	return code;
 }
 
+/* Arming comes before sleeping, or what arrives between the caller's last poll and the sleep would not wake it. 0
+ * says nothing about what has arrived: the caller polls again, and gets the time-out here when it comes back too
+ * late. */
 int wire_wait(struct wire *w, uint64_t deadline)
 {
 	struct wire_fd fds[4];
@@ -49,11 +53,14 @@ int wire_wait(struct wire *w, uint64_t deadline)
 	return 0;
 }
 
+/* Of the one slot that ctrl_exec uses: to be built anew before each call. */
 struct sqe_wire *ctrl_sqe(struct ctrl *c)
 {
 	return &c->slots[CTRL_CID_EXEC].sqe;
 }
 
+/* The admin queue has room for all of CTRL_CIDS, so one that is not accepted whole is a wire that is no good any
+ * more. The page has a key to be filled and one to be read from: a target that is to read cannot write. */
 static int submit(struct ctrl *c, unsigned cid, enum slot_dir dir, uint32_t len)
 {
 	struct slot *s = &c->slots[cid];
@@ -68,6 +75,7 @@ static int submit(struct ctrl *c, unsigned cid, enum slot_dir dir, uint32_t len)
 	return r < 0 ? r : r == 1 ? 0 : -E_LOST;
 }
 
+/* A failed Keep Alive does not end the association here: a controller whose timer ran out ends it itself. */
 static void keep_alive_done(struct ctrl *c, struct slot *s)
 {
 	c->keep_alive_out = false;
@@ -75,6 +83,7 @@ static void keep_alive_done(struct ctrl *c, struct slot *s)
 		log_warn("Keep Alive failed with status %03xh", NVME_STATUS_CODE(cqe_status(&s->cqe)));
 }
 
+/* An AER that failed (Asynchronous Event Request Limit Exceeded, say) is no event; tick_events asks again. */
 static void event_done(struct ctrl *c, struct slot *s)
 {
 	c->event_out = false;
@@ -99,11 +108,15 @@ static int collect(struct ctrl *c)
 	return n;
 }
 
+/* While connecting: what is left of the attempt. Later: KATO, since a controller that takes longer than that for an
+ * admin command would have to be given up anyway; a second at least, for keep-alive switched off. */
 static uint64_t exec_deadline(const struct ctrl *c)
 {
 	return c->deadline ? c->deadline : clock_now() + MAX(c->kato_ms, 1000u) * NS_PER_MS;
 }
 
+/* Data goes through page->lent, the only memory a target can reach, and is copied to page->bytes before anybody
+ * parses it. A time-out leaves the slot with the wire: hence invariant 1, nothing but ctrl_close after it. */
 int ctrl_exec(struct ctrl *c, enum slot_dir dir, uint32_t len)
 {
 	uint64_t deadline = exec_deadline(c);
@@ -137,6 +150,7 @@ int ctrl_identify(struct ctrl *c, enum nvme_cns cns, uint32_t nsid, uint8_t csi)
 	return ctrl_exec(c, SLOT_TO_HOST, NVME_IDENTIFY_LEN);
 }
 
+/* len is a multiple of 4 and at most a page; offset too is in bytes. */
 int ctrl_get_log(struct ctrl *c, enum nvme_log lid, uint32_t nsid, uint64_t offset, uint32_t len)
 {
 	admin_build_get_log(ctrl_sqe(c), lid, nsid, offset, len);
@@ -162,6 +176,7 @@ static int handle_event(struct ctrl *c)
 	return r;
 }
 
+/* One AER outstanding is enough: events of one kind are held back by the controller until their log is read. */
 static int arm_event(struct ctrl *c)
 {
 	int r;
@@ -172,6 +187,8 @@ static int arm_event(struct ctrl *c)
 	return r;
 }
 
+/* The log first, then the next AER: in the other order the same event would come back at once. Not asked for where
+ * nothing was configured (step_events): the command would never complete, or fail. */
 static int tick_events(struct ctrl *c)
 {
 	int r = c->event_in ? handle_event(c) : 0;
@@ -204,6 +221,7 @@ static int tick_keep_alive(struct ctrl *c, uint64_t now, uint64_t *due)
 	return 0;
 }
 
+/* Keep-alive before events: reading a log waits for an answer, and a late Keep Alive costs the association. */
 int ctrl_tick(struct ctrl *c, uint64_t *due)
 {
 	int r = collect(c);
@@ -218,6 +236,8 @@ int ctrl_tick(struct ctrl *c, uint64_t *due)
 	return r;
 }
 
+/* Quiet, unlike get_property of ctrl_open.c: while shutting down there is nobody to tell. Properties travel in SQE
+ * and CQE, without data (base 6.5). */
 static int read_property(struct ctrl *c, enum nvme_property property, uint64_t *value)
 {
 	int r;
@@ -235,10 +255,12 @@ void ctrl_shutdown(struct ctrl *c)
 
 	if (!c->alive || !c->admin)
 		return;
+	/* Not again by ctrl_close, and not by anybody while this one waits. */
 	c->alive = false;
 	c->deadline = deadline;
 	if (read_property(c, NVME_PROP_CC, &cc))
 		return;
+	/* The rest of CC stays as it is: clearing EN here would be a reset instead. */
 	fabrics_build_property_set(ctrl_sqe(c), NVME_PROP_CC, ((uint32_t)cc & ~NVME_CC_SHN_MASK) | NVME_CC_SHN_NORMAL);
 	if (ctrl_exec(c, SLOT_NONE, 0))
 		return;
@@ -256,6 +278,8 @@ void ctrl_stop(struct ctrl *c)
 	c->alive = false;
 }
 
+/* stop before unmap: until then the target may write to the page by its key (wire.h, invariant 1). unmap of a key
+ * that was never mapped does nothing, so this undoes any number of steps. */
 void ctrl_close(struct ctrl *c, bool orderly)
 {
 	if (!c)

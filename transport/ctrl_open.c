@@ -10,9 +10,12 @@
 #include "base/num.h"
 #include "transport/ctrl.h"
 
+/* Commands in flight on an I/O queue where the user says nothing; as Linux does. */
 #define DEFAULT_ENTRIES 128
+/* Bytes; what a controller offers beyond that is not used. */
 #define INCAPSULE_MAX 65536u
 
+/* Never 0, which could mean "no limit" further down. */
 static uint32_t attempt_ms(const struct ctrl *c)
 {
 	uint64_t now = clock_now();
@@ -22,6 +25,7 @@ static uint32_t attempt_ms(const struct ctrl *c)
 	return now >= c->deadline ? 1 : (uint32_t)DIV_UP(c->deadline - now, NS_PER_MS);
 }
 
+/* The wire takes the queue's size 0-based. cntlid goes into RDMA's private data; FFFFh for the admin queue. */
 static int connect_wire(struct ctrl *c, struct wire **wire, uint16_t qid, uint16_t entries, struct lane_stats *stats,
 			struct wire_limits *limits)
 {
@@ -32,6 +36,7 @@ static int connect_wire(struct ctrl *c, struct wire **wire, uint16_t qid, uint16
 	return c->ops->connect(wire, c->domain, stats, qid, (uint16_t)(entries - 1), &conf, limits);
 }
 
+/* The limits are not kept: of all commands on the admin queue only Connect sends data. */
 static int step_wire(struct ctrl *c)
 {
 	struct wire_limits limits;
@@ -49,6 +54,7 @@ static int said(struct ctrl *c, int r, const char *what)
 	return r ? ctrl_fail(c, r, "%s failed: %s", what, err_text(r)) : 0;
 }
 
+/* Connect succeeded, yet every command but authentication's would be refused (base 6.3, AUTHREQ). */
 static int check_authreq(struct ctrl *c, const struct cqe_wire *cqe)
 {
 	if (!(get16(cqe->connect.authreq) & (NVME_AUTHREQ_ATR | NVME_AUTHREQ_ASCR)))
@@ -56,6 +62,8 @@ static int check_authreq(struct ctrl *c, const struct cqe_wire *cqe)
 	return ctrl_fail(c, -EACCES, "the target asks for authentication, which this build does not have");
 }
 
+/* Allocates the controller (dynamic model: CNTLID FFFFh asks for any) and starts its keep-alive timer, which is why
+ * the time of sending counts from here. */
 static int step_connect(struct ctrl *c)
 {
 	const struct cqe_wire *cqe = &c->slots[CTRL_CID_EXEC].cqe;
@@ -74,6 +82,7 @@ static int step_connect(struct ctrl *c)
 	return check_authreq(c, cqe);
 }
 
+/* *value is only good with 0. */
 static int get_property(struct ctrl *c, enum nvme_property property, uint64_t *value)
 {
 	int r;
@@ -105,6 +114,7 @@ static int wait_ready(struct ctrl *c, bool ready)
 
 		if (r)
 			return r;
+		/* While disabling a fatal status is no obstacle: disabling is what clears it. */
 		if (csts & NVME_CSTS_CFS && ready)
 			return ctrl_fail(c, -EIO, "the controller has a fatal status (CSTS.CFS)");
 		if (!(csts & NVME_CSTS_RDY) == !ready)
@@ -115,6 +125,7 @@ static int wait_ready(struct ctrl *c, bool ready)
 	}
 }
 
+/* A new association's controller is disabled already; one that the target kept (static model) may not be. */
 static int step_disable(struct ctrl *c)
 {
 	uint64_t cc;
@@ -126,6 +137,8 @@ static int step_disable(struct ctrl *c)
 	return r ? r : wait_ready(c, false);
 }
 
+/* Entry sizes are powers of two: 64 bytes a SQE, 16 a CQE. MPS = MPSMIN makes MDTS and WZSL, which count in MPSMIN,
+ * mean pages of one size. From here on the controller needs a shutdown. */
 static int step_enable(struct ctrl *c)
 {
 	uint32_t cc = NVME_CC_EN | 6u << NVME_CC_IOSQES_SHIFT | 4u << NVME_CC_IOCQES_SHIFT |
@@ -138,7 +151,7 @@ static int step_enable(struct ctrl *c)
 	return r;
 }
 
-/* Fixed-width text, padded with spaces. */
+/* Fixed-width text, padded with spaces. It goes to logs and status: whatever is not printable becomes a space. */
 static void copy_text(char *to, const char *from, size_t len)
 {
 	memcpy(to, from, len);
@@ -159,6 +172,10 @@ static uint32_t pages_to_bytes(const struct ctrl *c, uint8_t shift, uint32_t lim
 	return !shift || bits > 31 ? limit : MIN(1u << bits, limit);
 }
 
+/* IOCCSZ is in 16 bytes and counts the SQE's 64. In-capsule data is only used where the SGL may hold an offset
+ * (SGLS bit 20) and where data follows the SQE at once (ICDOFF 0): nothing else is laid out by the wires. MQES is
+ * 0-based. MAXCMD bounds commands outstanding, and a queue of n entries holds n - 1; at least 2 entries, or nothing
+ * could be sent. */
 static void learn_limits(struct ctrl *c, const struct id_ctrl_wire *id)
 {
 	uint32_t ioccsz = get32(id->ioccsz), maxcmd = get16(id->maxcmd), entries;
@@ -172,6 +189,8 @@ static void learn_limits(struct ctrl *c, const struct id_ctrl_wire *id)
 	c->entries = (uint16_t)MAX(entries, 2u);
 }
 
+/* KAS 0: no keep-alive, so nothing is sent and no silence counts as death. CRDT 1 to 3 are in 100 ms; CRD 0 means
+ * none. CQT is in milliseconds (base 9.6). */
 static void learn_features(struct ctrl *c, const struct id_ctrl_wire *id)
 {
 	c->vwc = id->vwc & NVME_VWC_PRESENT;
@@ -190,6 +209,7 @@ static void learn_features(struct ctrl *c, const struct id_ctrl_wire *id)
 	copy_text(c->firmware, id->fr, sizeof(id->fr));
 }
 
+/* A discovery controller may be reached by the well-known NQN and answer with one of its own: not compared then. */
 static int check_identity(struct ctrl *c, const struct id_ctrl_wire *id)
 {
 	if (strncmp(id->subnqn, c->addr->nqn, sizeof(id->subnqn)) && !c->discovery)
@@ -199,6 +219,7 @@ static int check_identity(struct ctrl *c, const struct id_ctrl_wire *id)
 	return 0;
 }
 
+/* Whoever answers is judged before anything is learned from it. */
 static int step_identify(struct ctrl *c)
 {
 	const struct id_ctrl_wire *id = (const struct id_ctrl_wire *)c->page->bytes;
@@ -232,6 +253,7 @@ static int step_identify_nvm(struct ctrl *c)
 	return 0;
 }
 
+/* Only changes of namespace attributes are asked for: the one event that something is done about. */
 static int step_events(struct ctrl *c)
 {
 	if (c->discovery || !c->oaes)
@@ -265,13 +287,15 @@ static const struct {
 	{ "Connect", step_connect },
 	{ "properties", step_properties },
 	{ "disable", step_disable },
-	{ "enable", step_enable },
+	{ "enable", step_enable }, /* alive from here on */
 	{ "Identify controller", step_identify },
 	{ "Identify controller (NVM)", step_identify_nvm },
 	{ "events", step_events },
 	{ "queues", step_queues },
 };
 
+/* Page-aligned, for lent is registered alone: what a target may write to must not share a page with what is parsed.
+ * Two keys, one for each direction; none where the fabric has no registration. */
 static int map_page(struct ctrl *c)
 {
 	int r;
@@ -288,6 +312,7 @@ static int map_page(struct ctrl *c)
 	return r ? ctrl_fail(c, r, "cannot register memory: %s", err_text(r)) : 0;
 }
 
+/* One deadline for all steps, of connect-tmo. It stays set: whoever uses the controller after it sets another or 0. */
 int ctrl_open(struct ctrl **ctrl, const struct ctrl_conf *conf)
 {
 	struct ctrl *c = calloc(1, sizeof(*c));
@@ -341,6 +366,8 @@ static int exec_connect(struct ctrl *c, struct wire *w, uint16_t qid)
 	return check_authreq(c, &slot.cqe);
 }
 
+/* *wire is the caller's with 0 only. How much data fits into a capsule was learned on the admin queue (IOCCSZ), so
+ * the wire is told after its Connect. */
 int ctrl_connect_io(struct ctrl *c, struct wire **wire, uint16_t qid, struct lane_stats *stats)
 {
 	struct wire_limits limits;

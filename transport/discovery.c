@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Reading the discovery log page with an admin queue and nothing else.
+ *  1. The page can change between two Get Log Page commands. GENCTR in its head tells: it is read before and after
+ *     the records, and equal means that they belong together (base 5.1.12.3.1).
+ *  2. Bytes of the page are the target's: counts are bounded before memory is taken, text is cut and cleaned before
+ *     it is shown to anybody. */
 #include "transport/discovery.h"
 
 #include <errno.h>
@@ -11,15 +16,19 @@
 #include "transport/ctrl.h"
 #include "transport/identity.h"
 
+/* Readings of a page that keeps changing; then -EAGAIN goes to the caller. */
 #define TRIES 10
+/* 64 MiB of records: more is taken for nonsense. */
 #define RECORDS_MAX 65536u
 #define PIECE 4096u          /* of one Get Log Page: the controller's data page */
 
+/* entries is owned, count records and one to spare: calloc of 0 may be NULL. */
 struct page {
 	struct discovery_entry_wire *entries;
 	uint64_t generation, count;
 };
 
+/* The code is the target's byte; gaps in the tables are reserved codes. */
 static const char *name_of(const char *const *names, unsigned n, uint8_t code)
 {
 	return code < n && names[code] ? names[code] : "unknown";
@@ -39,6 +48,7 @@ static void copy_text(char *to, const char *from, size_t len)
 	}
 }
 
+/* needs_tls: any SECTYPE but 0 of the TCP transport's TSAS asks for TLS. */
 static void convert(const struct discovery_entry_wire *w, struct discovery_entry *e)
 {
 	static const char *const transports[] = { [1] = "rdma", [2] = "fc", [3] = "tcp", [254] = "loop" };
@@ -56,6 +66,7 @@ static void convert(const struct discovery_entry_wire *w, struct discovery_entry
 	copy_text(e->subnqn, w->subnqn, sizeof(w->subnqn));
 }
 
+/* -EPROTO: a record format that is not 0 (its records may be of another size), or more records than anybody has. */
 static int read_head(struct ctrl *c, uint64_t *generation, uint64_t *count)
 {
 	const struct discovery_log_wire *head = (const struct discovery_log_wire *)c->page->bytes;
@@ -70,6 +81,7 @@ static int read_head(struct ctrl *c, uint64_t *generation, uint64_t *count)
 	return 0;
 }
 
+/* Piece by piece: the controller's data page is all that a target may write to. */
 static int read_entries(struct ctrl *c, struct page *p)
 {
 	uint64_t len = p->count * sizeof(*p->entries);
@@ -93,6 +105,7 @@ static int read_once(struct ctrl *c, struct page *p)
 
 	if (r)
 		return r;
+	/* Of the reading before, whose count may have been another. */
 	free(p->entries);
 	p->entries = calloc(p->count + 1, sizeof(*p->entries));
 	if (!p->entries)
@@ -103,6 +116,7 @@ static int read_once(struct ctrl *c, struct page *p)
 	return r ? r : generation != p->generation || count != p->count ? -EAGAIN : 0;
 }
 
+/* Whatever is not a change of the page ends it at once. */
 static int read_page(struct ctrl *c, struct page *p)
 {
 	int r = -EAGAIN;
@@ -112,6 +126,7 @@ static int read_page(struct ctrl *c, struct page *p)
 	return r;
 }
 
+/* e is lent to each() for the call. */
 static int tell(const struct page *p, int (*each)(void *, const struct discovery_entry *), void *arg)
 {
 	int r = 0;
@@ -142,12 +157,14 @@ int discover(const struct ns_addr *addr, int (*each)(void *, const struct discov
 	if (!r)
 		r = ctrl_open(&c, &conf);
 	if (!r) {
+		/* What ctrl_open left of its deadline may be little: reading the log gets a full one of its own. */
 		c->deadline = clock_now() + a.connect_tmo * NS_PER_S;
 		r = read_page(c, &page);
 		ctrl_close(c, true);
 		if (r)
 			snprintf(reason, sizeof(reason), "reading the discovery log failed: %s", err_text(r));
 	}
+	/* After ctrl_close, which unregisters its page there. */
 	if (conf.domain)
 		conf.ops->domain_close(conf.domain);
 	if (r)

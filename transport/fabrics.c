@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Bytes of commands and the meaning of statuses. Nothing here has state or can fail, but for the two that say why.
+ *  1. Every builder clears the whole SQE first: slots are used again and reserved fields have to be zero.
+ *  2. Counts in the calls are what they say; that the wire's are 0-based (NLB, SQSIZE, NUMD, NR) stays in this
+ *     file.
+ *  3. CID and SGL are not set here (transport/fabrics.h). */
 #include "transport/fabrics.h"
 
 #include <stdio.h>
@@ -12,12 +17,14 @@ static void clear(struct sqe_wire *sqe, uint8_t opcode)
 	sqe->opcode = opcode;
 }
 
+/* All Fabrics commands share opcode 7Fh; which one it is stands where an NSID would be (base 6). */
 static void clear_fabrics(struct sqe_wire *sqe, enum nvme_fctype type)
 {
 	clear(sqe, NVME_FABRICS);
 	sqe->fctype = (uint8_t)type;
 }
 
+/* Base 6.3. KATO is in milliseconds; 0 on an I/O queue, where the field has no meaning. */
 void fabrics_build_connect(struct sqe_wire *sqe, uint16_t qid, uint16_t entries, uint32_t kato_ms)
 {
 	clear_fabrics(sqe, NVME_FABRICS_CONNECT);
@@ -26,6 +33,7 @@ void fabrics_build_connect(struct sqe_wire *sqe, uint16_t qid, uint16_t entries,
 	sqe->connect.kato = put32(kato_ms);
 }
 
+/* NQNs end in a zero byte inside their 256; the clearing above strncpy sees to that. */
 void fabrics_build_connect_data(struct connect_data_wire *data, const struct ns_addr *addr, uint16_t cntlid)
 {
 	memset(data, 0, sizeof(*data));
@@ -35,6 +43,7 @@ void fabrics_build_connect_data(struct connect_data_wire *data, const struct ns_
 	strncpy(data->hostnqn, addr->hostnqn, sizeof(data->hostnqn) - 1);
 }
 
+/* CAP is the only property of 8 bytes that is read here; a wrong size is refused by the controller (base 6.5). */
 void fabrics_build_property_get(struct sqe_wire *sqe, enum nvme_property property)
 {
 	clear_fabrics(sqe, NVME_FABRICS_PROPERTY_GET);
@@ -68,6 +77,7 @@ static int invalid_parameter(const struct cqe_wire *cqe, const struct ns_addr *a
 	return -E_BAD_NQN;
 }
 
+/* Every sentence is what a user can act on: wrong NQN, host not allowed, or somebody else's fault. */
 int fabrics_connect_refused(const struct cqe_wire *cqe, const struct ns_addr *addr, char *why, size_t why_len)
 {
 	uint16_t status = cqe_status(cqe);
@@ -105,6 +115,7 @@ void admin_build_set_feature(struct sqe_wire *sqe, enum nvme_feature fid, uint32
 	sqe->features.cdw11 = put32(cdw11);
 }
 
+/* RAE stays 0: reading the log clears the event that named it, so that the controller may report the next one. */
 void admin_build_get_log(struct sqe_wire *sqe, enum nvme_log lid, uint32_t nsid, uint64_t offset, uint32_t len)
 {
 	uint32_t dwords = len / 4 - 1;
@@ -122,6 +133,7 @@ void admin_build_simple(struct sqe_wire *sqe, enum nvme_admin_opcode opcode)
 	clear(sqe, (uint8_t)opcode);
 }
 
+/* Also Write Zeroes, whose SLBA, NLB and FUA lie at the same place. */
 void io_build_rw(struct sqe_wire *sqe, enum nvme_io_opcode opcode, uint32_t nsid, uint64_t lba, uint32_t nlb, bool fua)
 {
 	clear(sqe, (uint8_t)opcode);
@@ -137,6 +149,7 @@ void io_build_flush(struct sqe_wire *sqe, uint32_t nsid)
 	sqe->nsid = put32(nsid);
 }
 
+/* One range a command. It is data, 16 bytes at range, which the caller lends until the command is done. */
 void io_build_deallocate(struct sqe_wire *sqe, struct dsm_range_wire *range, uint32_t nsid, uint64_t lba, uint32_t nlb)
 {
 	clear(sqe, NVME_IO_DSM);
@@ -146,6 +159,10 @@ void io_build_deallocate(struct sqe_wire *sqe, struct dsm_range_wire *range, uin
 	*range = (struct dsm_range_wire){ .nlb = put32(nlb), .slba = put64(lba) };
 }
 
+/* What is worth another try. RETRY is for what may be a passing fault of this command; WAIT for what says nothing
+ * about the command (the path, an ANA state, a namespace that is not ready yet): giving up on those would turn an
+ * outage into errors, which the kernel answers by dropping dirty pages. FINAL is what another try cannot change. A
+ * status that is not listed is judged by its type, in status_judge. */
 static const struct status_kind {
 	uint16_t status;
 	enum status_verdict verdict; /* unless DNR */
@@ -179,6 +196,7 @@ static const struct status_kind {
 	{ NVME_SC_HOST_ABORTED, STATUS_WAIT, -E_NVME_STATUS, "Command Aborted by Host" },
 };
 
+/* By type and code alone: DNR, CRD and More are taken off. NULL: not listed. */
 static const struct status_kind *kind_of(uint16_t status)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
@@ -188,6 +206,8 @@ static const struct status_kind *kind_of(uint16_t status)
 	return NULL;
 }
 
+/* DNR beats the table: the controller says that the same command will fail again. What is unknown of
+ * type Path Related waits, like its relatives; what is unknown elsewhere is tried again. */
 enum status_verdict status_judge(uint16_t status, int *code)
 {
 	const struct status_kind *kind = kind_of(status);

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The in-process fabric (transport/inproc.h): the peer is a function call away, so there is nothing to encode and
+ * nothing to register.
+ *  1. A slot is with the peer (counted in inflight) from submit until finish, then in the done list until poll
+ *     hands it out: in the order of completion, which need not be that of submission.
+ *  2. done_tail points at the link that the next finished slot goes to: &done while the list is empty.
+ *  3. dead is set once and stays; answers that came before the loss are still handed out, as a socket would do.
+ *  4. peer is NULL after stop, which makes stop idempotent. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/err.h"
@@ -10,6 +17,8 @@ static struct inproc_queue *queue_of(const struct wire *w)
 	return container_of(w, struct inproc_queue, wire);
 }
 
+/* Hands the slot back to the host, for the next poll to find. It may be called inside submit: nothing of it is
+ * touched after. */
 static void finish(struct inproc_queue *q, struct slot *s)
 {
 	s->next = NULL;
@@ -18,6 +27,7 @@ static void finish(struct inproc_queue *q, struct slot *s)
 	q->inflight--;
 }
 
+/* An answer by the controller: the wire itself is content (slot->status 0) whatever the NVMe status says. */
 void inproc_complete(struct inproc_queue *q, struct slot *s, uint16_t status, uint64_t value)
 {
 	s->cqe = (struct cqe_wire){ .value = put64(value), .cid = s->sqe.cid };
@@ -26,6 +36,8 @@ void inproc_complete(struct inproc_queue *q, struct slot *s, uint16_t status, ui
 	finish(q, s);
 }
 
+/* The command may well have been executed: only what arrived here is no good, as with a data digest that does not
+ * match. */
 void inproc_fail(struct inproc_queue *q, struct slot *s, int code)
 {
 	s->cqe = (struct cqe_wire){ .cid = s->sqe.cid };
@@ -38,6 +50,7 @@ void inproc_break(struct inproc_queue *q)
 	q->dead = -E_LOST;
 }
 
+/* No device, so no domain; NULL is passed through connect unlooked at. */
 static int inproc_domain_open(struct wire_domain **domain, const struct ns_addr *addr, char *why, size_t why_len)
 {
 	*domain = NULL;
@@ -48,6 +61,7 @@ static void inproc_domain_close(struct wire_domain *domain)
 {
 }
 
+/* sqsize is 0-based, as on the wire; stats are not counted here, since there are no bytes to count. */
 static int inproc_connect(struct wire **wire, struct wire_domain *domain, struct lane_stats *stats, uint16_t qid,
 			  uint16_t sqsize, const struct wire_conf *conf, struct wire_limits *limits)
 {
@@ -71,15 +85,19 @@ static int inproc_connect(struct wire **wire, struct wire_domain *domain, struct
 	return r;
 }
 
+/* There is no capsule, so how much would fit into one does not matter. */
 static void inproc_set_limits(struct wire *w, const struct wire_limits *limits)
 {
 }
 
+/* Nothing to sleep on: whoever waits lets (virtual) time pass instead, see wire_wait. */
 static int inproc_fds(const struct wire *w, struct wire_fd *fds, unsigned max)
 {
 	return 0;
 }
 
+/* Never short: a peer that wants back-pressure answers late. A peer that breaks the queue meanwhile still gets the
+ * rest of the batch, like bytes that were in a socket already. */
 static int inproc_send(struct wire *w, struct slot *const *slots, unsigned n)
 {
 	struct inproc_queue *q = queue_of(w);
@@ -95,6 +113,8 @@ static int inproc_send(struct wire *w, struct slot *const *slots, unsigned n)
 	return (int)n;
 }
 
+/* The peer's poll may complete more slots or break the queue. The code of a loss is told only when nothing is left
+ * to hand out. */
 static int inproc_poll(struct wire *w, struct slot **done, unsigned max)
 {
 	struct inproc_queue *q = queue_of(w);
@@ -106,16 +126,20 @@ static int inproc_poll(struct wire *w, struct slot **done, unsigned max)
 		done[n++] = q->done;
 		q->done = q->done->next;
 	}
+	/* The last element's link was the tail; it left with its slot. */
 	if (!q->done)
 		q->done_tail = &q->done;
 	return n ? (int)n : q->dead;
 }
 
+/* A dead queue counts as something to poll for, else its owner would sleep on it. */
 static int inproc_arm(struct wire *w)
 {
 	return queue_of(w)->done || queue_of(w)->dead;
 }
 
+/* disconnect comes first: until it has returned the peer may still read and fill slots' memory. The done list is
+ * dropped since the slots are their owner's again. */
 static void inproc_stop(struct wire *w)
 {
 	struct inproc_queue *q = queue_of(w);
