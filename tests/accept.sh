@@ -64,7 +64,7 @@ in_guest() ( # TARGET
 	trap 'rm -rf "$pack"' EXIT
 	sources_of_tree guest >"$pack/list"
 	sed 's|^/||' "$pack/list" | tar --format=posix -C / -T - -cf "$pack/tree.tar"
-	"$folder/guest/guest" -p -m $memory -s $space -t $limit -- \
+	"$folder/guest/guest" -p -c 1 -m $memory -s $space -t $limit -- \
 		"NVOFS_BUILD='$(readlink -f "${NVOFS_BUILD:-$folder/../build/release}")' NVOFS_SLACK=4 bash '$self' --inside --packed '$pack' --target $1 --$size"
 )
 
