@@ -30,7 +30,7 @@ fence() { # WHAT ALLOWED
 }
 
 check_fences() {
-	fence 'infiniband/|rdma/' 'transport/rdma'
+	fence 'infiniband/|rdma/' 'transport/rdma|tests/guest/rdma'
 	fence 'sys/socket\.h|netinet/|arpa/inet\.h|netdb\.h|linux/tls\.h' 'transport/(tcp|rdma)|tools/|tests/'
 	fence 'fuse_lowlevel\.h|fuse3?/|fuse\.h|fuse_opt\.h|linux/fuse\.h' 'fs/fuse'
 	fence 'isa-l|crc\.h>' 'base/crc\.c'

@@ -15,16 +15,33 @@
 #include "transport/ns.h"
 
 #define CACHE_BYTES (16 * MiB)
+#define CACHE_LEAST (4 * MiB)        /* fits into the memlock of 8 MiB that many systems give */
 
 volatile sig_atomic_t tool_cancelled;
+
+/* On failure there is no cache. */
+static int make_cache(struct tool_ns *t, size_t bytes)
+{
+	struct cache_conf conf = { .bytes = bytes };
+	int r = cache_new(&t->cache, &conf);
+	size_t len;
+	void *mem;
+
+	if (r)
+		return r;
+	mem = cache_memory(t->cache, &len);
+	r = ns_add_memory(t->ns, mem, len);
+	if (r) {
+		cache_free(t->cache);
+		t->cache = NULL;
+	}
+	return r;
+}
 
 int tool_ns_open(struct tool_ns *t, const char *text)
 {
 	struct ns_conf conf = { .nr_queues = 1, .reclaim = fs_reclaim, .reclaim_arg = &t->fs };
-	struct cache_conf cache_conf = { .bytes = CACHE_BYTES };
 	char why[512];
-	size_t len;
-	void *mem;
 	int r;
 
 	*t = (struct tool_ns){ .text = text };
@@ -35,13 +52,11 @@ int tool_ns_open(struct tool_ns *t, const char *text)
 		log_error("%s", why);
 		return r;
 	}
-	r = cache_new(&t->cache, &cache_conf);
-	if (!r) {
-		mem = cache_memory(t->cache, &len);
-		r = ns_add_memory(t->ns, mem, len);
-	}
+	r = make_cache(t, CACHE_BYTES);
+	if (r == -E_MEMLOCK)
+		r = make_cache(t, CACHE_LEAST);
 	if (r) {
-		log_error("%s: memory for input and output: %s", text, ns_memory_text(t->ns, r, CACHE_BYTES, why, sizeof(why)));
+		log_error("%s: memory for input and output: %s", text, ns_memory_text(t->ns, r, CACHE_LEAST, why, sizeof(why)));
 		tool_ns_close(t);
 	}
 	return r;
