@@ -6,10 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "fs/ctl.h"
 #include "fs/fuse_int.h"
+#include "fs/scrub.h"
 
 static struct fuse_front *front_of(fuse_req_t req)
 {
@@ -246,12 +248,53 @@ static void on_statfs(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_statfs(req, &st);
 }
 
+static void scrub_done(struct op *op, int status)
+{
+	struct freq *q = op->owner;
+	struct scrub *s = q->data;
+
+	if (status) {
+		freq_fail(q, status);
+		return;
+	}
+	fuse_reply_ioctl(q->req, 0, &s->ctl, sizeof(s->ctl));
+	freq_end(q);
+}
+
+static void on_scrub(fuse_req_t req, const void *in, size_t in_len, size_t out_len)
+{
+	uid_t uid = fuse_req_ctx(req)->uid;
+	struct freq *q;
+	struct scrub *s;
+
+	if (in_len != sizeof(s->ctl) || out_len != sizeof(s->ctl) || (uid != 0 && uid != geteuid())) {
+		fuse_reply_err(req, uid != 0 && uid != geteuid() ? EPERM : EINVAL);
+		return;
+	}
+	q = freq_new(req);
+	if (!q)
+		return;
+	q->data = s = calloc(1, sizeof(*s));
+	if (!s) {
+		freq_fail(q, -ENOMEM);
+		return;
+	}
+	memcpy(&s->ctl, in, sizeof(s->ctl));
+	s->ctl.nbad = 0;
+	q->op->out = s;
+	freq_start(q, fs_scrub, scrub_done);
+}
+
 static void on_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, struct fuse_file_info *fi,
 		     unsigned flags, const void *in, size_t in_len, size_t out_len)
 {
 	struct fuse_front *f = front_of(req);
 	struct ctl_status *status;
 
+	if (cmd == (unsigned int)CTL_SCRUB && ino == INO_ROOT) {
+		on_scrub(req, in, in_len, out_len);
+		return;
+	}
 	if (cmd != (unsigned int)CTL_STATUS || ino != INO_ROOT || !f->conf.status) {
 		fuse_reply_err(req, ENOTTY);
 		return;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nvofsctl: asks. identify a namespace and what is on it, discover what a target has, status of a running mount. Every
+/* nvofsctl: asks. identify a namespace and what is on it, discover what a target has, status of a running mount, scrub. Every
  * answer is made as JSON first; people get the same, laid out by nvofsctl_show.c. */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,11 +23,13 @@
 
 #define EXIT_USAGE 1
 #define EXIT_FAILED 2
+#define EXIT_DAMAGED 4             /* as fsck's */
 
 static const char usage_text[] =
 	"usage: nvofsctl identify NAMESPACE [--json]\n"
 	"       nvofsctl discover ADDRESS [--json]\n"
 	"       nvofsctl status MOUNTPOINT [--json]\n"
+	"       nvofsctl scrub MOUNTPOINT [--rate MB/s] [--json]\n"
 	"NAMESPACE is nvme+tcp://HOST[:PORT]/NQN[?nsid=N] or transport=tcp,traddr=HOST,nqn=NQN,...;\n"
 	"ADDRESS the same without NQN, or just HOST[:PORT]\n";
 
@@ -41,6 +43,40 @@ static int wrong_use(const char *line)
 {
 	fail(line);
 	return EXIT_USAGE;
+}
+
+static int fail_ioctl(const char *mountpoint, int err)
+{
+	/* Everything else that can be mounted does not know the number, in its own words. */
+	bool foreign = err == ENOTTY || err == EINVAL || err == ENOSYS;
+	char line[4400];
+
+	snprintf(line, sizeof(line), "%.4096s: %s", mountpoint,
+		 foreign ? "is not the root of an nvofs mount" : strerror(err));
+	return fail(line);
+}
+
+/* ---- scrub ---- */
+
+static uint64_t rate; /* MB/s */
+
+static int scrub(const char *mountpoint, struct json **out)
+{
+	uint64_t found = 0;
+	int err = scrub_run(mountpoint, rate, out, &found);
+
+	if (err)
+		return fail_ioctl(mountpoint, err);
+	return found ? EXIT_DAMAGED : 0;
+}
+
+static bool parse_rate(const char *text)
+{
+	char *end;
+
+	errno = 0;
+	rate = strtoull(text, &end, 10);
+	return !errno && *text >= '0' && *text <= '9' && !*end && rate > 0 && rate < 1000000;
 }
 
 /* ---- status ---- */
@@ -57,14 +93,8 @@ static int status(const char *mountpoint, struct json **out)
 	}
 	err = ioctl(fd, CTL_STATUS, &s) ? errno : 0;
 	close(fd);
-	if (err) {
-		/* Everything else that can be mounted does not know the number, in its own words. */
-		bool foreign = err == ENOTTY || err == EINVAL || err == ENOSYS;
-
-		snprintf(line, sizeof(line), "%.4096s: %s", mountpoint,
-			 foreign ? "is not the root of an nvofs mount" : strerror(err));
-		return fail(line);
-	}
+	if (err)
+		return fail_ioctl(mountpoint, err);
 	s.json[sizeof(s.json) - 1] = 0;
 	*out = json_parse(s.json);
 	return *out ? 0 : fail("the daemon's answer is not JSON");
@@ -249,6 +279,7 @@ static const struct command {
 	void (*show)(struct json *);
 } commands[] = {
 	{ "status", status, show_status },
+	{ "scrub", scrub, show_scrub },
 	{ "identify", identify, show_identify },
 	{ "discover", discover_all, show_discover },
 };
@@ -257,35 +288,35 @@ static int run(const struct command *c, const char *text, bool json)
 {
 	struct json *j = NULL;
 	int code = c->ask(text, &j);
+	bool answered = !code || code == EXIT_DAMAGED;
 
-	if (!code && json)
+	if (answered && json)
 		puts(json_print(j));
-	else if (!code)
+	else if (answered)
 		c->show(j);
 	json_free(j);
-	if (!code && fflush(stdout))
+	if (answered && fflush(stdout))
 		code = fail(strerror(errno));
 	return code;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' },
+	static const struct option longs[] = { { "json", no_argument, NULL, 'j' }, { "rate", required_argument, NULL, 'r' }, { "help", no_argument, NULL, 'h' },
 					       { "version", no_argument, NULL, 'V' }, { 0 } };
 	bool json = false;
 	int c;
 
 	log_init("nvofsctl", LOG_L_ERROR);
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "jhV", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "jr:hV", longs, NULL)) != -1) {
 		if (c == 'h')
 			return fputs(usage_text, stdout) < 0;
 		if (c == 'V')
 			return printf("nvofsctl %s\n", NVOFS_VERSION) < 0;
-		if (c != 'j') {
+		if (c != 'j' && (c != 'r' || !parse_rate(optarg)))
 			return wrong_use("wrong use; 'nvofsctl --help' shows how");
-		}
-		json = true;
+		json |= c == 'j';
 	}
 	for (size_t i = 0; argc - optind == 2 && i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(argv[optind], commands[i].name))
