@@ -8,6 +8,8 @@
 #include "base/num.h"
 #include "cache/cache_impl.h"
 
+/* Tables beside the arena, one entry a page (held: one a chunk). Mapped, not allocated: untouched parts of a large
+ * cache take no memory. On failure tables_exit undoes what was got. */
 static int tables_init(struct cache *c)
 {
 	uint32_t npages = c->arena.npages;
@@ -30,7 +32,8 @@ static void tables_exit(struct cache *c)
 		munmap(c->held, npages / CHUNK_PAGES * sizeof(*c->held));
 }
 
-/* Fresh anonymous memory is zero, and nobody writes this page. */
+/* Fresh anonymous memory is zero, and nobody writes this page. held counts it among the pages of its chunk that
+ * cannot be evicted. */
 static void zero_page_init(struct cache *c)
 {
 	uint32_t page;
@@ -41,6 +44,7 @@ static void zero_page_init(struct cache *c)
 	c->held[page / CHUNK_PAGES]++;
 }
 
+/* Adaptive: spins before it sleeps. */
 static void lock_init(pthread_mutex_t *lock)
 {
 	pthread_mutexattr_t attr;
@@ -51,6 +55,7 @@ static void lock_init(pthread_mutex_t *lock)
 	pthread_mutexattr_destroy(&attr);
 }
 
+/* conf is not kept. Nothing is registered here: the caller gives cache_memory to the namespace. */
 int cache_new(struct cache **out, const struct cache_conf *conf)
 {
 	struct cache *c = calloc(1, sizeof(*c));
@@ -84,6 +89,7 @@ out_free:
 	return err;
 }
 
+/* After the namespace is closed: until its wires are stopped a target may still write to the arena. */
 void cache_free(struct cache *c)
 {
 	assert(!c->held_pages);
@@ -95,6 +101,7 @@ void cache_free(struct cache *c)
 	free(c);
 }
 
+/* Borrowed; it neither moves nor grows while the cache lives. */
 void *cache_memory(const struct cache *c, size_t *len)
 {
 	*len = c->arena.bytes;
@@ -111,6 +118,7 @@ static uint64_t stat_get(const _Atomic uint64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+/* Each is exact, together they are not: workers go on counting meanwhile. */
 static void copy_counters(const struct cache_stats *from, struct cache_stats *to)
 {
 	to->hits = stat_get(&from->hits);
@@ -123,6 +131,7 @@ static void copy_counters(const struct cache_stats *from, struct cache_stats *to
 	to->checksum_errors = stat_get(&from->checksum_errors);
 }
 
+/* The lock is for the page counts, which the mutex guards; const for the caller, who sees no change. */
 void cache_stats(const struct cache *c, struct cache_stats *out)
 {
 	pthread_mutex_t *lock = (pthread_mutex_t *)&c->lock;

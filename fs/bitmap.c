@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Bits of one group, 64 at a time. A quad is four blocks aligned to four, the size of a tree node (NODE_BLOCKS); a
+ * word has 16. Callers keep [bit, bit + n) inside the group and hold the lock that guards the map: there is none
+ * here. */
 #include "fs/bitmap.h"
 
 #include <string.h>
@@ -13,11 +16,14 @@ static uint64_t free_quads(uint64_t w)
 	return ~w & NIBBLES;
 }
 
+/* n from 1 to 64 - from; a shift by 64 would be undefined. */
 static uint64_t mask(uint32_t from, uint32_t n)
 {
 	return (n == 64 ? ~0ull : (1ull << n) - 1) << from;
 }
 
+/* The number of quads that changed between wholly free and not is found by comparing both words, so that setting
+ * bits that are set already (or clearing clear ones) counts nothing. */
 static uint32_t change(uint64_t *map, uint32_t bit, uint32_t n, bool set)
 {
 	uint32_t quads = 0;
@@ -72,12 +78,14 @@ uint32_t bitmap_quads(const uint64_t *map)
 	return n;
 }
 
+/* A word as a search sees it. Without whole_quads a free quad looks taken (15: all four bits of a nibble), so that
+ * data goes into quads that are broken already. */
 static uint64_t word(const uint64_t *map, uint32_t i, bool whole_quads)
 {
 	return whole_quads ? map[i] : map[i] | free_quads(map[i]) * 15;
 }
 
-/* Length of the free run at bit, at most want. */
+/* Length of the free run at bit, at most want; it may go on over words, never over the group's end. */
 static uint32_t run_at(const uint64_t *map, uint32_t bit, uint32_t want, bool whole_quads)
 {
 	uint32_t len = 0;
@@ -86,6 +94,7 @@ static uint32_t run_at(const uint64_t *map, uint32_t bit, uint32_t want, bool wh
 	while (len < want) {
 		uint32_t in = (bit + len) % 64;
 		uint64_t w = word(map, (bit + len) / 64, whole_quads) >> in;
+		/* The shift has brought zeros in from above: they are no free bits, hence the second bound. */
 		uint32_t n = w ? (uint32_t)__builtin_ctzll(w) : 64 - in;
 
 		n = MIN(n, 64 - in);
@@ -109,6 +118,8 @@ static uint32_t next_free(const uint64_t *map, uint32_t from, uint32_t end, bool
 	return end;
 }
 
+/* Two passes, from the goal to the end and from the start to the goal: near the goal first. First fit if there is
+ * one that is long enough; else the longest, the first of those. */
 uint32_t bitmap_find(const uint64_t *map, uint32_t from, uint32_t want, bool whole_quads, uint32_t *bit)
 {
 	uint32_t best = 0;
@@ -131,6 +142,7 @@ uint32_t bitmap_find(const uint64_t *map, uint32_t from, uint32_t want, bool who
 	return best;
 }
 
+/* One word more than there are: the first one is looked at again for its bits before from. */
 uint32_t bitmap_find_quad(const uint64_t *map, uint32_t from)
 {
 	uint32_t first = from / 64;
@@ -147,6 +159,7 @@ uint32_t bitmap_find_quad(const uint64_t *map, uint32_t from)
 	return GROUP_BLOCKS;
 }
 
+/* Words are little-endian on the device; block needs no alignment. */
 void bitmap_load(uint64_t *map, const void *block)
 {
 	for (unsigned i = 0; i < BITMAP_WORDS; i++) {

@@ -17,9 +17,11 @@
 
 /* ---- what libfuse and fusermount3 say while mounting becomes the reason of the failure ---- */
 
+/* The first line of what was said, of one mount at a time: a process has one. */
 static char said[512];
 static bool capturing;
 
+/* libfuse ends its lines itself; ours may not have a line break in them. */
 static void on_log(enum fuse_log_level level, const char *format, va_list args)
 {
 	char line[512];
@@ -33,7 +35,8 @@ static void on_log(enum fuse_log_level level, const char *format, va_list args)
 		       line);
 }
 
-/* Puts stderr aside; fusermount3 is a program of its own and writes there. */
+/* Puts stderr aside; fusermount3 is a program of its own and writes there. -1 in either place: it stays as it was,
+ * and the reason goes to the terminal. */
 static int stderr_aside(int *saved)
 {
 	int memory = memfd_create("said", MFD_CLOEXEC);
@@ -44,6 +47,7 @@ static int stderr_aside(int *saved)
 	return memory;
 }
 
+/* libfuse's own line, if there was one, is the better one. */
 static void stderr_back(int memory, int saved)
 {
 	char line[sizeof(said)] = "";
@@ -72,6 +76,7 @@ static const char *said_plain(void)
 
 /* ---- session ---- */
 
+/* libfuse copies the table; static only since it is large. */
 static const struct fuse_lowlevel_ops *all_ops(void)
 {
 	static struct fuse_lowlevel_ops ops;
@@ -84,6 +89,7 @@ static const struct fuse_lowlevel_ops *all_ops(void)
 	return &ops;
 }
 
+/* A string that is built up; full: something did not fit, so it is of no use. */
 struct text {
 	char bytes[4096];
 	size_t len;
@@ -104,6 +110,7 @@ static void add(struct text *t, const char *from, bool escape)
 	t->bytes[t->len] = 0;
 }
 
+/* default_permissions makes the kernel check modes and owners: no handler here does. */
 static bool options_text(struct text *t, const struct fuse_front_conf *c)
 {
 	*t = (struct text){ .len = 0 };
@@ -121,6 +128,7 @@ static bool options_text(struct text *t, const struct fuse_front_conf *c)
 	return !t->full;
 }
 
+/* libfuse has put its reason on its log by then; that is what the user gets to read. */
 static int session_new(struct fuse_front *f, char *why, size_t why_len)
 {
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
@@ -148,6 +156,8 @@ static ssize_t no_read(int fd, void *buf, size_t len, void *userdata)
 
 static const struct fuse_custom_io session_io = { .writev = fuse_init_writev, .read = no_read };
 
+/* The descriptor is made non-blocking, because all workers wait for it with epoll and only one of them gets a
+ * request. Replies go through fuse_init_writev. */
 static int session_mount(struct fuse_front *f, char *why, size_t why_len)
 {
 	int saved, memory = stderr_aside(&saved);
@@ -168,6 +178,7 @@ static int session_mount(struct fuse_front *f, char *why, size_t why_len)
 	return err;
 }
 
+/* Partly done work is undone by fuse_front_free: fuse_worker_exit takes a worker that was never initialised, too. */
 static int workers_init(struct fuse_front *f, char *why, size_t why_len)
 {
 	int err = 0;
@@ -190,6 +201,7 @@ static size_t choose_max_write(size_t arena)
 	return MIN(MAX(bytes, 64 * KiB), 1 * MiB);
 }
 
+/* From session_mount on the kernel has a mount, whose requests queue up until fuse_front_run. */
 int fuse_front_mount(struct fuse_front **front, const struct fuse_front_conf *conf, char *why, size_t why_len)
 {
 	struct fuse_front *f = calloc(1, sizeof(*f));
@@ -230,6 +242,8 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
+/* Worker 0 is the calling thread. If a thread does not start, those that did are sent home at once: nobody else
+ * polls the lane of a worker that is missing. */
 int fuse_front_run(struct fuse_front *f)
 {
 	int err = 0;
@@ -245,6 +259,7 @@ int fuse_front_run(struct fuse_front *f)
 		snprintf(name, sizeof(name), "nvofs-%u", i & 0xfff);
 		pthread_setname_np(fw->thread, name);
 	}
+	/* draining counts workers that still have to end; those that never were will not. */
 	if (err) {
 		log_error("worker threads: %s", err_text(err));
 		for (unsigned i = 1; i < f->nworkers; i++)
@@ -271,6 +286,8 @@ void fuse_front_stats(const struct fuse_front *f, struct fuse_front_stats *out)
 		out->spilled += atomic_load_explicit(&f->workers[i].spilled, memory_order_relaxed);
 }
 
+/* Workers first: they give back requests, whose replies need the session. Unmounting may find that the kernel has
+ * let go already. */
 void fuse_front_free(struct fuse_front *f)
 {
 	for (unsigned i = 0; f->workers && i < f->nworkers; i++)

@@ -13,6 +13,7 @@
 #include "fs/fuse_int.h"
 #include "fs/scrub.h"
 
+/* What fuse_session_new was given. */
 static struct fuse_front *front_of(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
@@ -34,7 +35,8 @@ static void done_lookup(struct op *op, int status)
 	freq_done_entry(op, status);
 }
 
-/* A new op for a request about NAME in a directory; NULL: already answered. */
+/* A new op for a request about NAME in a directory; NULL: already answered. The name is copied: libfuse's lies in
+ * the receive buffer, which is used again while the op is parked. */
 static struct freq *named(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct freq *q = freq_new(req);
@@ -54,6 +56,7 @@ static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		freq_start(q, fs_lookup, done_lookup);
 }
 
+/* Without an op, so that it never waits for one: what the kernel forgets gives memory back. There is no reply. */
 static void on_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
 	fs_forget(front_of(req)->fs, ino, nlookup);
@@ -67,6 +70,7 @@ static void on_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 	fuse_reply_none(req);
 }
 
+/* fi is of no interest: node numbers are inode numbers, and an open file's inode stays. */
 static void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct freq *q = freq_new(req);
@@ -77,6 +81,8 @@ static void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	freq_start(q, fs_getattr, freq_done_attr);
 }
 
+/* "Now" is read from the clock that stamps all other changes made here. The change time comes from the kernel only
+ * with the write-back cache, where it keeps times itself. */
 static void set_times(struct op *op, const struct stat *attr, int to_set)
 {
 	if (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW)) {
@@ -93,6 +99,8 @@ static void set_times(struct op *op, const struct stat *attr, int to_set)
 	}
 }
 
+/* Permissions were checked by the kernel (default_permissions). op->uid and gid, the caller's at first, are what is
+ * to be set from here on, if valid says so. */
 static void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
 {
 	struct freq *q = freq_new(req);
@@ -127,6 +135,7 @@ static void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	freq_start(q, fs_setattr, freq_done_attr);
 }
 
+/* fuse_reply_readlink wants a string; on_readlink has kept a byte for its end. */
 static void done_readlink(struct op *op, int status)
 {
 	struct freq *q = op->owner;
@@ -141,6 +150,7 @@ static void done_readlink(struct op *op, int status)
 	freq_end(q);
 }
 
+/* A target is one inline item, so VALUE_MAX bounds it. */
 static void on_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	struct freq *q = freq_new(req);
@@ -158,6 +168,7 @@ static void on_readlink(fuse_req_t req, fuse_ino_t ino)
 	freq_start(q, fs_readlink, done_readlink);
 }
 
+/* The kernel has applied the umask already, here and in mkdir. */
 static void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
 	struct freq *q = named(req, parent, name);
@@ -179,6 +190,7 @@ static void on_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	freq_start(q, fs_mkdir, freq_done_entry);
 }
 
+/* The target is copied for the same reason as the name; freq_end frees it. */
 static void on_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
 	struct freq *q = named(req, parent, name);
@@ -194,6 +206,7 @@ static void on_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 	freq_start(q, fs_symlink, freq_done_entry);
 }
 
+/* op->ino is what gets the name, op->ino2 the directory (fs/ops.h). */
 static void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
 {
 	struct freq *q = named(req, ino, newname);
@@ -220,6 +233,7 @@ static void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 		freq_start(q, fs_rmdir, freq_done_status);
 }
 
+/* flags: RENAME_NOREPLACE and RENAME_EXCHANGE are understood, others come back as EINVAL. */
 static void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname,
 		      unsigned int flags)
 {
@@ -233,6 +247,7 @@ static void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	freq_start(q, fs_rename, freq_done_status);
 }
 
+/* Answered from counters in memory, without an op: it works while the target is away, too. */
 static void on_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct fs_info info;
@@ -285,6 +300,8 @@ static void on_scrub(fuse_req_t req, const void *in, size_t in_len, size_t out_l
 	freq_start(q, fs_scrub, scrub_done);
 }
 
+/* The controls, on the root, for nvofsctl: status as JSON, and scrubbing. A directory's
+ * ioctl is let through by the kernel only because INIT asked for it; anything else is not known here. */
 static void on_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, struct fuse_file_info *fi,
 		     unsigned flags, const void *in, size_t in_len, size_t out_len)
 {

@@ -11,8 +11,10 @@
 #include "base/log.h"
 #include "fs/fuse_int.h"
 
+/* The worker whose thread this is: libfuse calls handlers on the thread that gave it the request. */
 __thread struct fuse_worker *fuse_self;
 
+/* unique is taken from the bytes as they came, since libfuse does not show it to handlers. */
 static struct freq *req_take(fuse_req_t req, struct op *op)
 {
 	struct fuse_worker *fw = fuse_self;
@@ -27,6 +29,8 @@ static struct freq *req_take(fuse_req_t req, struct op *op)
 	return q;
 }
 
+/* The receiver only passes requests on while there are free ones; ENOMEM is for what slips through. The op starts
+ * with the caller's identity, which new files get. */
 struct freq *freq_new(fuse_req_t req)
 {
 	struct fuse_worker *fw = fuse_self;
@@ -42,6 +46,7 @@ struct freq *freq_new(fuse_req_t req)
 	return req_take(req, op);
 }
 
+/* false: answered with ENAMETOOLONG, q is gone. */
 bool freq_name(struct freq *q, char *to, const char *name)
 {
 	size_t len = strlen(name);
@@ -54,6 +59,8 @@ bool freq_name(struct freq *q, char *to, const char *name)
 	return true;
 }
 
+/* The kernel will not send a RELEASE for an open that it never heard of: so it is done here, as an operation of its
+ * own, whose end nobody is told of. */
 void freq_give_back_open(struct freq *q, uint64_t ino)
 {
 	struct op *op = freq_next_op(q);
@@ -81,6 +88,7 @@ static void finish_abandoned(struct freq *q, int status)
 	freq_give_back_open(q, op->ino);
 }
 
+/* Every operation of a request ends here; q->req is NULL if freq_interrupts has answered meanwhile. */
 static void freq_finish(struct op *op, int status)
 {
 	struct freq *q = op->owner;
@@ -91,6 +99,7 @@ static void freq_finish(struct op *op, int status)
 		finish_abandoned(q, status);
 }
 
+/* EINTR for something that is then done all the same would be a lie; of these nobody can see that they were. */
 static bool changes_nothing(const struct freq *q)
 {
 	int (*run)(struct op *) = q->op->run;
@@ -100,6 +109,7 @@ static bool changes_nothing(const struct freq *q)
 	       (run == fs_open && !(q->open_flags & O_TRUNC));
 }
 
+/* Called while the target is away. Only the answer is early: the operation goes on and ends in finish_abandoned. */
 void freq_interrupts(struct fuse_worker *fw)
 {
 	for (unsigned i = 0; i < WORKER_OPS; i++) {
@@ -113,6 +123,7 @@ void freq_interrupts(struct fuse_worker *fw)
 	}
 }
 
+/* May finish, and free q, before it returns: nobody touches q after. */
 void freq_start(struct freq *q, int (*run)(struct op *), void (*finish)(struct op *, int))
 {
 	q->finish = finish;
@@ -121,6 +132,7 @@ void freq_start(struct freq *q, int (*run)(struct op *), void (*finish)(struct o
 	op_start(q->op);
 }
 
+/* For requests that are several operations (create: mknod, then open). All state of the first is gone. */
 struct op *freq_next_op(struct freq *q)
 {
 	struct op *op;
@@ -148,6 +160,7 @@ void freq_end(struct freq *q)
 	fw->inuse--;
 }
 
+/* Also answers with success if status is 0, for replies without a body. */
 void freq_fail(struct freq *q, int status)
 {
 	fuse_reply_err(q->req, -err_errno(status));
@@ -159,6 +172,7 @@ void freq_done_status(struct op *op, int status)
 	freq_fail(op->owner, status);
 }
 
+/* Time-outs may be long: nobody else changes what this mount shows. */
 void freq_done_attr(struct op *op, int status)
 {
 	struct freq *q = op->owner;
@@ -171,6 +185,7 @@ void freq_done_attr(struct op *op, int status)
 	freq_end(q);
 }
 
+/* The look-up was counted by the operation, before the reply: a FORGET cannot come first. */
 void freq_done_entry(struct op *op, int status)
 {
 	struct freq *q = op->owner;

@@ -9,7 +9,7 @@
 
 #include "fs/fuse_int.h"
 
-/* NULL: already answered. */
+/* NULL: already answered. name is NULL for a list. Checked before an op is taken: refusing needs none. */
 static struct freq *xattr_new(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	struct freq *q;
@@ -26,6 +26,7 @@ static struct freq *xattr_new(fuse_req_t req, fuse_ino_t ino, const char *name)
 	return q;
 }
 
+/* Memory for what goes in or out, freed with the request; never of size 0. False: answered. */
 static bool room(struct freq *q, size_t size)
 {
 	if (size > XATTR_SIZE_MAX) {
@@ -40,6 +41,7 @@ static bool room(struct freq *q, size_t size)
 	return true;
 }
 
+/* A size of 0 asked how long it is (getxattr(2)), and gets a number instead of bytes. */
 static void done_get(struct op *op, int status)
 {
 	struct freq *q = op->owner;
@@ -55,6 +57,7 @@ static void done_get(struct op *op, int status)
 	freq_end(q);
 }
 
+/* The caller's size is bounded by what a value or list can be at all, not refused: it is only room. */
 static void get(struct freq *q, size_t size, int (*run)(struct op *))
 {
 	if (size > XATTR_LIST_MAX)
@@ -82,6 +85,7 @@ static void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 		get(q, size, fs_listxattr);
 }
 
+/* flags are the kernel's XATTR_CREATE and XATTR_REPLACE. The value is copied out of the receive buffer. */
 static void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
 	struct freq *q = xattr_new(req, ino, name);

@@ -5,6 +5,7 @@
 #include "fs/inode.h"
 #include "fs/txn.h"
 
+/* One of the known types, and no bits but type and permissions: the kernel is given st_mode as it is. */
 static bool type_valid(uint32_t mode)
 {
 	switch (mode & S_IFMT) {
@@ -14,12 +15,14 @@ static bool type_valid(uint32_t mode)
 	return false;
 }
 
+/* Seconds may be anything (also before 1970); nanoseconds have to be below a second, as statx promises. */
 static bool times_valid(const struct inode_disk *d)
 {
 	return get32(d->atime.ns) < NS_PER_S && get32(d->mtime.ns) < NS_PER_S && get32(d->ctime.ns) < NS_PER_S &&
 	       get32(d->btime.ns) < NS_PER_S;
 }
 
+/* The copy outlives the lock; the item's memory does not. Any fs lock held. */
 int inode_load(struct op *op, uint64_t ino, struct inode_disk *d)
 {
 	struct key key = KEY(ino, ITEM_INODE, 0);
@@ -36,6 +39,7 @@ int inode_load(struct op *op, uint64_t ino, struct inode_disk *d)
 	return 0;
 }
 
+/* Inside a transaction that has gathered the key. */
 void inode_store(struct op *op, uint64_t ino, const struct inode_disk *d)
 {
 	struct key key = KEY(ino, ITEM_INODE, 0);
@@ -43,6 +47,7 @@ void inode_store(struct op *op, uint64_t ino, const struct inode_disk *d)
 	txn_put(op, &key, d, sizeof(*d), NULL, 0);
 }
 
+/* Signed seconds go to the device as two's complement. */
 struct time_disk time_build(struct timespec t)
 {
 	return (struct time_disk){ .s = put64((uint64_t)t.tv_sec), .ns = put32((uint32_t)t.tv_nsec) };
@@ -53,6 +58,7 @@ static struct timespec time_parse(struct time_disk t)
 	return (struct timespec){ .tv_sec = (time_t)(int64_t)get64(t.s), .tv_nsec = (long)get32(t.ns) };
 }
 
+/* st_blocks counts 512 bytes, whatever the file system's block (stat(2)); inline data takes none. */
 void inode_stat(uint64_t ino, const struct inode_disk *d, struct stat *st)
 {
 	memset(st, 0, sizeof(*st));
@@ -70,6 +76,7 @@ void inode_stat(uint64_t ino, const struct inode_disk *d, struct stat *st)
 	st->st_ctim = time_parse(d->ctime);
 }
 
+/* Change time with every change; content changes stamp both with one reading of the clock. */
 void inode_touch(struct inode_disk *d, bool mtime)
 {
 	d->ctime = time_build(clock_wall());
@@ -77,6 +84,8 @@ void inode_touch(struct inode_disk *d, bool mtime)
 		d->mtime = d->ctime;
 }
 
+/* As the kernel does it: set-group-ID without group execution means mandatory locking, not privilege, and stays. Of
+ * directories it means inheritance. */
 void inode_kill_priv(struct inode_disk *d)
 {
 	uint32_t mode = inode_mode(d);

@@ -5,6 +5,7 @@
 #include "base/crc.h"
 #include "fs/node.h"
 
+/* The order of the tree: all of an object together, in it by type, in it by offset. */
 int key_compare(const struct key *a, const struct key *b)
 {
 	if (a->object != b->object)
@@ -29,6 +30,7 @@ struct key node_key(const struct node *n, uint32_t i)
 	return key_load(&node_items(n->mem)[i].key);
 }
 
+/* out->val points into the node: valid while it is pinned and not changed. */
 void node_item(const struct node *n, uint32_t i, struct item *out)
 {
 	const struct item_disk *it = &node_items(n->mem)[i];
@@ -38,6 +40,7 @@ void node_item(const struct node *n, uint32_t i, struct item *out)
 	out->len = get16(it->len);
 }
 
+/* The first item that is not below k (node_nitems if all are), and whether it is k itself. */
 uint32_t node_search(const struct node *n, const struct key *k, bool *exact)
 {
 	uint32_t low = 0, high = node_nitems(n);
@@ -58,6 +61,7 @@ uint32_t node_search(const struct node *n, const struct key *k, bool *exact)
 	return low;
 }
 
+/* A child's level is not stored with the pointer: it follows from ours, and node_check compares it. */
 struct ptr node_child(const struct node *n, uint32_t i)
 {
 	struct item it;
@@ -69,6 +73,7 @@ struct ptr node_child(const struct node *n, uint32_t i)
 			     .level = (uint8_t)(n->mem->level - 1) };
 }
 
+/* In place: all pointers have one size. The node is dirty already, and its own checksum is made at the cut. */
 void node_set_child(struct node *n, uint32_t i, const struct ptr *p)
 {
 	struct ptr_disk d = { .block = put64(p->block), .birth = put64(p->birth), .crc = put32(p->crc) };
@@ -91,11 +96,13 @@ struct key node_first(const struct node *n)
 	return key_load(&n->mem->first);
 }
 
+/* Bytes between the items and the lowest value. */
 static uint32_t gap(const struct node_disk *m)
 {
 	return get16(m->low) - (uint32_t)(sizeof(*m) + get16(m->nitems) * sizeof(struct item_disk));
 }
 
+/* What inserts can have, compacting if need be; node_need says what one takes. */
 uint32_t node_room(const struct node *n)
 {
 	return gap(n->mem) + get16(n->mem->dead);
@@ -106,6 +113,8 @@ uint32_t node_used(const struct node *n)
 	return NODE_SIZE - (uint32_t)sizeof(struct node_disk) - node_room(n);
 }
 
+/* Lays the values out anew from the page's end down, without holes. From a copy: they lie in the order of
+ * insertion, so moving them in place would overwrite some. */
 static void compact(struct node_disk *m)
 {
 	static _Thread_local uint8_t copy[NODE_SIZE];
@@ -126,6 +135,7 @@ static void compact(struct node_disk *m)
 	memset(items + n, 0, gap(m));
 }
 
+/* The caller has made sure of node_room. head and tail must not lie in n: compacting moves its values. */
 void node_insert(struct node *n, uint32_t index, const struct key *k, const void *head, uint32_t head_len,
 		 const void *tail, uint32_t tail_len)
 {
@@ -146,6 +156,8 @@ void node_insert(struct node *n, uint32_t index, const struct key *k, const void
 	m->nitems = put16((uint16_t)(count + 1));
 }
 
+/* The bytes are cleared, so that nothing that was deleted goes out with the node's next image. The lowest value
+ * gives its room to the gap at once; any other leaves a hole. */
 void node_remove(struct node *n, uint32_t index)
 {
 	struct node_disk *m = n->mem;
@@ -162,6 +174,8 @@ void node_remove(struct node *n, uint32_t index)
 	m->nitems = put16((uint16_t)(count - 1));
 }
 
+/* Items from index from on go behind those of to, whose keys are below theirs (splitting, merging). Removed from
+ * the end, so that no item moves twice. */
 void node_move(struct node *n, uint32_t from, struct node *to)
 {
 	uint32_t count = node_nitems(n), at = node_nitems(to);
@@ -176,6 +190,7 @@ void node_move(struct node *n, uint32_t from, struct node *to)
 		node_remove(n, i);
 }
 
+/* The checksum is of the whole node with its own field zero. Returns it, for the pointer. */
 uint32_t node_seal(struct node *n)
 {
 	n->mem->crc = put32(0);
@@ -218,6 +233,10 @@ static int check_items(const struct node_disk *m)
 	return sum + get16(m->dead) == NODE_SIZE - low ? 0 : -E_BAD_NODE;
 }
 
+/* Bytes of the device, copied out of what a target can write to. Checksum first: -E_CHECKSUM says they are not what
+ * was written there; -E_BAD_NODE that what was written is wrong, or that they belong to another place, time or file
+ * system. The checksum is the pointer's, so a stale node at the right address is seen too. An inner node without
+ * items could not be descended into. */
 int node_check(const struct node_disk *m, const uint8_t uuid[16], const struct ptr *p)
 {
 	struct node_disk head = *m;

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Operations: waiting, running again, ending; and the workers' loop around them. op.h has the states and what
+ * holds.
+ *  1. op->pending counts awaited events plus one for run() itself. Whoever takes it to 0 sends the op on, so this
+ *     happens once, after run() has returned and all events have come.
+ *  2. ops[] is allocated once; an op in free_ops keeps its worker and its letter's call-back.
+ *  3. ready, free_ops and all of an op but pending, wake_status, letter and waiters belong to the worker's thread. */
 #include "fs/op.h"
 
 #include <assert.h>
@@ -18,6 +24,7 @@ void waitq_init(struct waitq *q)
 	atomic_init(&q->some, false);
 }
 
+/* some is a hint for those who look without the lock; they must not need an exact answer. */
 void waitq_add(struct waitq *q, struct waiter *w)
 {
 	list_append(&q->list, &w->link);
@@ -31,6 +38,7 @@ void waitq_take(struct waitq *q, struct list *out)
 	atomic_store_explicit(&q->some, false, memory_order_relaxed);
 }
 
+/* Each is off the list before it is woken: its op may be run and use the waiter again at once. */
 void waiters_wake(struct list *waiters, int status)
 {
 	struct list *l;
@@ -47,6 +55,7 @@ void waiters_wake(struct list *waiters, int status)
 /* Whose thread this is, if any worker's. */
 static __thread struct worker *here;
 
+/* From mailbox_deliver, on the worker's thread. */
 static void op_deliver(struct letter *l)
 {
 	struct op *op = container_of(l, struct op, letter);
@@ -65,6 +74,8 @@ static void event_done(struct op *op)
 		mailbox_post(&op->worker->mailbox, &op->letter);
 }
 
+/* The first failure counts: later ones are often its consequence. It is set before the count goes down, since with
+ * the last one the op may run. */
 static void wake_op(struct waiter *w, int status)
 {
 	struct op_waiter *ow = container_of(w, struct op_waiter, w);
@@ -76,6 +87,8 @@ static void wake_op(struct waiter *w, int status)
 	event_done(op);
 }
 
+/* Relaxed: run() holds a count of its own, so it cannot reach 0 while waiters are being taken. NULL is no error:
+ * the op parks with those it has, and asks for the rest when it runs again. */
 static struct waiter *take_waiter(struct op *op)
 {
 	for (unsigned i = 0; i < OP_WAITS; i++) {
@@ -98,6 +111,7 @@ struct waiter *op_wait(struct op *op)
 	return take_waiter(op);
 }
 
+/* Leaves fills as it is: one waiter for a block is enough to stay in the epoch. */
 struct waiter *op_wait_idle(struct op *op)
 {
 	return take_waiter(op);
@@ -110,6 +124,7 @@ void op_unwait(struct op *op, struct waiter *w)
 	atomic_fetch_sub_explicit(&op->pending, 1, memory_order_relaxed);
 }
 
+/* Full, the oldest goes: an op that walks far needs the near past only, and what it lost is read again at worst. */
 void op_pin_node(struct op *op, struct node *n)
 {
 	for (unsigned i = 0; i < op->nnodes; i++)
@@ -140,6 +155,7 @@ bool op_pin_run(struct op *op, struct run *run)
 	return true;
 }
 
+/* A NULL in the array is a run that its owner has taken out. */
 void op_unpin_runs(struct op *op)
 {
 	for (unsigned i = 0; i < op->nruns; i++)
@@ -172,6 +188,7 @@ struct op *op_new(struct worker *w)
 	return op;
 }
 
+/* LIFO: the op that was used last is the one that is still in the processor's caches. */
 void op_free(struct op *op)
 {
 	op_unpin_runs(op);
@@ -180,6 +197,7 @@ void op_free(struct op *op)
 	list_push(&op->worker->free_ops, &op->link);
 }
 
+/* finish() may free the op, which may be another one by the time it returns: nothing of it is touched after. */
 static void complete(struct op *op, int status)
 {
 	epoch_leave(op);
@@ -187,7 +205,8 @@ static void complete(struct op *op, int status)
 	op->finish(op, status);
 }
 
-/* Runs op until it is finished or parked. */
+/* Runs op until it is finished or parked. op->ending: it is decided, but a waiter was still registered somewhere;
+ * run() is not called again, and finish() not before the last of them has come, for it may free the op. */
 static void advance(struct op *op)
 {
 	for (;;) {
@@ -206,6 +225,7 @@ static void advance(struct op *op)
 			op->waits[i].op = NULL;
 		op->fills = false;
 		atomic_store_explicit(&op->pending, 1, memory_order_relaxed);
+		/* Again each time, and before anything is looked up: an op that waited idly has left. */
 		epoch_enter(op);
 		status = op->run(op);
 		if (status != -E_PARKED && atomic_load_explicit(&op->pending, memory_order_acquire) == 1) {
@@ -225,6 +245,7 @@ static void advance(struct op *op)
 	}
 }
 
+/* On the worker's thread, outside of any fs lock. */
 void op_start(struct op *op)
 {
 	op->started = true;
@@ -245,6 +266,8 @@ static void sync_finish(struct op *op, int status)
 	s->status = status;
 }
 
+/* Polls all workers of the fs, not only the op's: in tools one thread drives them all, and what the op waits for
+ * may be another's I/O. */
 int op_run_sync(struct op *op)
 {
 	struct sync_wait s = { 0 };
@@ -261,6 +284,7 @@ int op_run_sync(struct op *op)
 
 /* ---- workers ---- */
 
+/* Borrows fs and lane. -ENOMEM, or what the mailbox could not get (descriptors). */
 int worker_init(struct worker *w, struct fs *fs, struct lane *lane, unsigned index)
 {
 	int err;
@@ -297,6 +321,7 @@ void worker_exit(struct worker *w)
 	w->ops = NULL;
 }
 
+/* Also what becomes ready meanwhile: a wake at home goes to this list. */
 static bool run_ready(struct worker *w)
 {
 	struct list *l;
@@ -309,6 +334,7 @@ static bool run_ready(struct worker *w)
 	return any;
 }
 
+/* here is set on each call, since the thread that drives a worker may change (mount, tools, tests). */
 bool worker_run(struct worker *w)
 {
 	bool any;
@@ -326,6 +352,7 @@ bool worker_poll(struct worker *w)
 	return run_ready(w) || any;
 }
 
+/* lane_arm says whether something has come already. A tenth of a second at most, whatever the time-outs say. */
 void worker_sleep(struct worker *w, uint64_t timeout_ns)
 {
 	struct pollfd fds[2] = { { .fd = w->mailbox.fd, .events = POLLIN }, { .fd = lane_fd(w->lane), .events = POLLIN } };

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Superblocks and heartbeats: pure functions over their bytes, and the blocking reads at mount. A structure's
+ * checksum is of all of it with the checksum's field zero. Everything read here is the device's word: it is checked
+ * whole before any of it is believed. */
 #include "fs/super.h"
 
 #include <stdio.h>
@@ -16,11 +19,16 @@ static uint32_t super_crc(const struct super_disk *s)
 	return crc32c(&copy, sizeof(copy));
 }
 
+/* Last, after every other field is set. */
 void super_seal(struct super_disk *s)
 {
 	s->crc = put32(super_crc(s));
 }
 
+/* The magic comes first, so that a foreign device is told from a damaged one; the checksum next, so that only what
+ * was written is judged as newer. Layout fields must be what this code would compute from nblocks: whatever differs
+ * was not made by it. No incompat bit is known yet, so any of them refuses. A device that is larger than the file
+ * system is fine, a smaller one is not. */
 int super_check(const struct super_disk *s, uint64_t nblocks)
 {
 	struct layout l;
@@ -66,6 +74,8 @@ static int scan_ring(struct ns *ns, uint64_t ring, struct super_disk *best, unsi
 	return 0;
 }
 
+/* Highest generation of both rings. A ring that cannot be read does not matter while the other gives one. *slot is
+ * the same in both rings: a checkpoint writes it to the same place of each. */
 int super_read(struct ns *ns, struct super_disk *out, unsigned *slot)
 {
 	struct layout l;
@@ -85,6 +95,7 @@ int super_read(struct ns *ns, struct super_disk *out, unsigned *slot)
 	return worst;
 }
 
+/* No file system is no error here (p->valid stays false): mkfs and nvofsctl ask just that. */
 int fs_probe(struct ns *ns, struct fs_probe *p)
 {
 	unsigned slot;
@@ -119,11 +130,13 @@ void heartbeat_seal(struct heartbeat_disk *h)
 	h->crc = put32(heartbeat_crc(h));
 }
 
+/* The uuid keeps a heartbeat of the file system that was here before mkfs from counting. */
 bool heartbeat_valid(const struct heartbeat_disk *h, const uint8_t uuid[16])
 {
 	return get32(h->magic) == HEARTBEAT_MAGIC && heartbeat_crc(h) == get32(h->crc) && !memcmp(h->uuid, uuid, 16);
 }
 
+/* Unmounting writes a token of zeros (claim_release). */
 bool heartbeat_held(const struct heartbeat_disk *h)
 {
 	static const uint8_t nobody[16];
@@ -131,6 +144,7 @@ bool heartbeat_held(const struct heartbeat_disk *h)
 	return memcmp(h->token, nobody, sizeof(nobody)) != 0;
 }
 
+/* In UTC: reader and holder may be in different time zones. host is bounded, for it may lack its final zero. */
 static void name_holder(const struct heartbeat_disk *h, char *who, size_t len)
 {
 	time_t since = (time_t)get64(h->since);
@@ -142,11 +156,14 @@ static void name_holder(const struct heartbeat_disk *h, char *who, size_t len)
 	snprintf(who, len, "mounted by host '%.64s', pid %u, since %s", h->host, get32(h->pid), when);
 }
 
+/* All of it: whatever changes means that somebody wrote. */
 static bool same_beat(const struct heartbeat_disk *a, const struct heartbeat_disk *b)
 {
 	return !memcmp(a, b, sizeof(*a));
 }
 
+/* Blocks for up to four intervals of the heartbeat, each taken as 0.1 s at least and 10 s at most, whatever the
+ * block says. 0: nobody alive; -E_IN_USE with the holder's name in who. */
 int fs_holder(struct ns *ns, const struct fs_probe *p, char *who, size_t len)
 {
 	struct heartbeat_disk last = p->heartbeat, now;

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The one transaction that can be open: its bytes for the journal, and the blocks that its keys gain and lose. What
+ * callers may rely on stands in txn.h.
+ *  1. fs->txn is used under the exclusive lock only (or before anybody else runs, at replay); so one buffer serves
+ *     all.
+ *  2. While it is open no node is evicted (nodes->hold): what was gathered stays in memory.
+ *  3. Blocks change hands in finish(), after all keys: only then it is known which of them are named again. */
 #include "fs/txn.h"
 
 #include <assert.h>
@@ -13,10 +19,13 @@
 #include "fs/tree_edit.h"
 #include "fs/txn_core.h"
 
+/* Device blocks [block, end). */
 struct range {
 	uint64_t block, end;
 };
 
+/* A change of one key names at most one extent before and one after, so TXN_KEYS bounds both arrays; one place is
+ * to spare, since a range is parsed into the next place before it is counted. */
 struct txn {
 	bool open, replay;
 	uint32_t len, nops;
@@ -37,6 +46,7 @@ void txn_free(struct fs *fs)
 	fs->txn = NULL;
 }
 
+/* replay: the bytes come from the journal, so none are collected for it. */
 static void start(struct fs *fs, bool replay)
 {
 	struct txn *t = fs->txn;
@@ -49,6 +59,8 @@ static void start(struct fs *fs, bool replay)
 	fs->nodes->hold = true;
 }
 
+/* The order is that of cost and of certainty: states that end it at once, then what may park. Nothing is reserved
+ * by the checks: the lock that is held keeps what they found true until txn_commit. */
 int txn_begin(struct op *op, unsigned nkeys, bool frees)
 {
 	struct fs *fs = op->worker->fs;
@@ -60,6 +72,7 @@ int txn_begin(struct op *op, unsigned nkeys, bool frees)
 		return -E_READ_ONLY;
 	if (err)
 		return err == -E_NOT_OURS ? err : -E_FROZEN;
+	/* The rule of the dead writer (fs/claim.h). claim.c takes the waiters under the same lock. */
 	if (!atomic_load(&fs->writable)) {
 		struct waiter *w = op_wait_idle(op);
 
@@ -74,6 +87,7 @@ int txn_begin(struct op *op, unsigned nkeys, bool frees)
 		err = nodes_ready(fs, tree_cost(fs, nkeys));
 	if (err)
 		return err;
+	/* Blocks that were freed come back with a checkpoint only: one is asked for before there is need. */
 	if (alloc_free_quads(fs) < l->reserve_quads / 2)
 		checkpoint_request(fs);
 	start(fs, false);
@@ -85,7 +99,8 @@ void txn_replay_begin(struct fs *fs)
 	start(fs, true);
 }
 
-/* The blocks of an EXTENT item's value, if it is one that makes sense. */
+/* The blocks of an EXTENT item's value, if it is one that makes sense. Object 0 has none: its items are of the file
+ * system itself. Blocks of a damaged item are not freed: a leak is harmless, a block freed twice is not. */
 static bool extent_blocks(struct fs *fs, const struct key *k, const void *val, uint32_t len, struct range *r)
 {
 	struct extent_disk e;
@@ -104,7 +119,8 @@ static bool extent_blocks(struct fs *fs, const struct key *k, const void *val, u
 	return false;
 }
 
-/* What the key holds now is about to go. */
+/* What the key holds now is about to go. Only extents own blocks, and only inodes are counted; tree_peek may not
+ * miss, since the caller has gathered the key. */
 static void before_change(struct fs *fs, const struct key *k, bool put)
 {
 	struct txn *t = fs->txn;
@@ -121,6 +137,7 @@ static void before_change(struct fs *fs, const struct key *k, bool put)
 	assert(t->nfree <= TXN_KEYS);
 }
 
+/* Appends one change as it will stand in the record (FORMAT.md). The assertion is on callers, who bound their keys. */
 static void log_op(struct txn *t, uint8_t op, const struct key *k, const void *head, uint32_t head_len,
 		   const void *tail, uint32_t tail_len)
 {
@@ -167,6 +184,7 @@ void txn_del_fs(struct fs *fs, const struct key *k)
 	tree_del(fs, k);
 }
 
+/* For replay, which may not trust the journal to delete only what is there. */
 bool txn_del_checked(struct fs *fs, const struct key *k)
 {
 	struct item it;
@@ -187,13 +205,14 @@ void txn_del(struct op *op, const struct key *k)
 	txn_del_fs(op->worker->fs, k);
 }
 
+/* Never used again, even if the inode goes: the watermark is logged with each transaction. */
 uint64_t txn_new_ino(struct op *op)
 {
 	assert(op->worker->fs->txn->open);
 	return op->worker->fs->ino_next++;
 }
 
-/* Calls fn for the parts of r that no range of minus covers. */
+/* Calls fn for the parts of r that no range of minus covers. Quadratic, over at most TXN_KEYS ranges. */
 static void each_rest(struct fs *fs, struct range r, const struct range *minus, unsigned n,
 		      void (*fn)(struct fs *, uint64_t, uint32_t))
 {
@@ -228,6 +247,7 @@ static void settle_blocks(struct fs *fs)
 		each_rest(fs, t->use[i], t->gone, t->nfree, alloc_use);
 }
 
+/* Blocks of both lists at once are neither freed nor used: an extent that was split keeps its own. */
 static void finish(struct fs *fs)
 {
 	settle_blocks(fs);
@@ -236,6 +256,7 @@ static void finish(struct fs *fs)
 	atomic_fetch_add_explicit(&fs->txns, 1, memory_order_relaxed);
 }
 
+/* From here on it is visible to everybody; journal_append decides when it becomes durable. Exclusive lock held. */
 void txn_commit(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -248,6 +269,7 @@ void txn_commit(struct op *op)
 	pressure_check(op->worker, false);
 }
 
+/* No journal: these changes came from it, and it is let go only by a checkpoint that holds them. */
 void txn_replay_commit(struct fs *fs)
 {
 	finish(fs);
