@@ -108,6 +108,7 @@ void *cache_memory(const struct cache *c, size_t *len)
 	return c->arena.mem;
 }
 
+/* Read only: replies for holes of many files point at it at once. */
 void *cache_zero_page(const struct cache *c)
 {
 	return c->zero_page;

@@ -9,6 +9,7 @@
 #include "fs/truncate.h"
 #include "fs/txn.h"
 
+/* From the tree each time: it is in memory as long as it is used, so there is no second copy to keep right. */
 int fs_getattr(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -25,6 +26,8 @@ int fs_getattr(struct op *op)
 
 /* ---- setattr ---- */
 
+/* Times that were asked for beat those that the change itself sets, so this comes after inode_touch; losing
+ * privileges comes last, whatever mode was asked for. */
 void attr_apply(const struct op *op, struct inode_disk *d)
 {
 	if (op->valid & SET_MODE)
@@ -43,6 +46,7 @@ void attr_apply(const struct op *op, struct inode_disk *d)
 		inode_kill_priv(d);
 }
 
+/* Another value would be refused by inode_load ever after. */
 static bool time_valid(const struct op *op, unsigned which, const struct timespec *t)
 {
 	return !(op->valid & which) || (t->tv_nsec >= 0 && (uint64_t)t->tv_nsec < NS_PER_S);
@@ -66,6 +70,8 @@ static int setattr_locked(struct op *op)
 	return 0;
 }
 
+/* With a size it is a truncate, which applies the other attributes in its own transaction; ATTR_SIZED is
+ * remembered, so that a park of the getattr behind it does not truncate again. */
 int fs_setattr(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -93,6 +99,8 @@ int fs_setattr(struct op *op)
 
 /* ---- symbolic links ---- */
 
+/* The target is checked like everything from the device: its length is the inode's size, and it has no zero byte,
+ * which would cut it short in the kernel. -E_BAD_ITEM otherwise. */
 static int readlink_locked(struct op *op)
 {
 	struct key key = KEY(op->ino, ITEM_INLINE, 0);
@@ -127,6 +135,7 @@ int fs_readlink(struct op *op)
 
 /* ---- opens ---- */
 
+/* The open is counted under the fs lock: a removal comes before it (and leaves no name to open by), or sees it. */
 static int open_locked(struct op *op)
 {
 	struct inode_disk d;
@@ -140,7 +149,8 @@ static int open_locked(struct op *op)
 	return r;
 }
 
-/* An open keeps the inode from being reaped; the content is not touched but by O_TRUNC. */
+/* An open keeps the inode from being reaped; the content is not touched but by O_TRUNC, for which only the loss of
+ * privileges is taken from valid. */
 int fs_open(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -161,6 +171,7 @@ int fs_open(struct op *op)
 	return r;
 }
 
+/* May be what makes an orphan ready for reaping. It cannot fail. */
 int fs_release(struct op *op)
 {
 	inode_closed(op->worker->fs, op->ino);

@@ -55,6 +55,7 @@ bool bitmap_test(const uint64_t *map, uint32_t bit)
 	return map[bit / 64] >> (bit % 64) & 1;
 }
 
+/* Word by word, as change() goes. */
 uint32_t bitmap_count(const uint64_t *map, uint32_t bit, uint32_t n)
 {
 	uint32_t set = 0;

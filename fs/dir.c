@@ -15,6 +15,7 @@
 #define COOKIE_DOTDOT 2u
 #define ATTR_BATCH 256u          /* entries a call with attributes: bounds what is gathered at once */
 
+/* The kernel sends no such names; other callers (tests, tools) may. An empty one is what POSIX calls not there. */
 int name_check(const char *name, size_t *len)
 {
 	*len = strnlen(name, NAME_BYTES + 1);
@@ -32,6 +33,8 @@ int name_check_new(const char *name, size_t *len)
 	return r ? r : !strcmp(name, ".") || !strcmp(name, "..") ? -EEXIST : 0;
 }
 
+/* SipHash with the file system's key (Aumasson and Bernstein, 2012): who does not know the key cannot make names
+ * collide, so a bucket of 256 places does not fill. 0 becomes 1, for cookies below 256 are "." and "..". */
 struct key bucket_key(const struct fs *fs, uint64_t object, uint8_t type, const void *name, size_t len)
 {
 	uint64_t h = siphash24(fs->hash_key, name, len) >> HASH_SHIFT;
@@ -41,11 +44,14 @@ struct key bucket_key(const struct fs *fs, uint64_t object, uint8_t type, const 
 
 /* ---- buckets ---- */
 
+/* next: the lowest offset that no item seen so far has. */
 void bucket_start(struct bucket *b, const struct key *first)
 {
 	*b = (struct bucket){ .first = *first, .free_at = UINT64_MAX, .next = first->offset };
 }
 
+/* Items come in ascending order, so the first gap between them is the lowest free place; at the end of the bucket
+ * what follows the last one is, if that is still inside. */
 int bucket_next(struct bucket *b, struct op *op, struct item *item)
 {
 	int r = b->started ? cursor_next(&b->cursor, item) : cursor_first(&b->cursor, op, &b->first, item);
@@ -67,6 +73,7 @@ int bucket_next(struct bucket *b, struct op *op, struct item *item)
 
 /* ---- entries ---- */
 
+/* DT_UNKNOWN is refused too: every entry was written with its type. */
 static bool dtype_valid(uint8_t type)
 {
 	return type == DT_REG || type == DT_DIR || type == DT_LNK || type == DT_CHR || type == DT_BLK || type == DT_FIFO ||
@@ -89,7 +96,8 @@ static const char *dirent_parse(const struct item *item, size_t *len, uint64_t *
 	return name;
 }
 
-/* Looks at the whole bucket: with 55 bits of a keyed hash nearly always one entry or none. */
+/* Looks at the whole bucket: with 55 bits of a keyed hash nearly always one entry or none. Not found, the free
+ * place is looked up, so that its leaf is in memory for a put (gathering). */
 int dir_find(struct op *op, uint64_t dir, const char *name, size_t len, struct dir_entry *d)
 {
 	struct key first = bucket_key(op->worker->fs, dir, ITEM_DIRENT, name, len);
@@ -118,6 +126,7 @@ int dir_find(struct op *op, uint64_t dir, const char *name, size_t len, struct d
 	return r ? r : -E_BAD_ITEM; /* -ENOENT it is */
 }
 
+/* The key is of a place that dir_find gave: free, or the entry that is to be replaced. */
 void dir_put(struct op *op, const struct key *key, uint64_t ino, uint8_t type, const char *name, size_t len)
 {
 	struct dirent_disk d = { .ino = put64(ino), .type = type, .namelen = (uint8_t)len };
@@ -125,6 +134,7 @@ void dir_put(struct op *op, const struct key *key, uint64_t ino, uint8_t type, c
 	txn_put(op, key, &d, sizeof(d), name, (uint32_t)len);
 }
 
+/* Looks for an entry, not at the count in the inode: a wrong count must not lose files. */
 int dir_empty(struct op *op, uint64_t dir)
 {
 	struct key key = KEY(dir, ITEM_DIRENT, 0);
@@ -136,6 +146,7 @@ int dir_empty(struct op *op, uint64_t dir)
 	return item.key.object == dir && item.key.type == ITEM_DIRENT ? -ENOTEMPTY : 0;
 }
 
+/* A directory without links is being reaped: nothing may be made in it any more, though it may still be open. */
 int dir_load(struct op *op, uint64_t dir, struct inode_disk *d)
 {
 	int r = inode_load(op, dir, d);
@@ -149,6 +160,7 @@ int dir_load(struct op *op, uint64_t dir, struct inode_disk *d)
 
 /* ---- lookup ---- */
 
+/* "." and ".." are no entries: ".." is what the inode has as its parent (the root's is itself). */
 static int lookup_find(struct op *op, size_t len, struct dir_entry *d)
 {
 	struct inode_disk dir;
@@ -183,6 +195,7 @@ static int lookup_locked(struct op *op, size_t len)
 	if (!in)
 		return -ENOMEM;
 	inode_stat(d.ino, &child, &op->attr);
+	/* These are not names to show in messages. */
 	if (op->name[0] == '.' && (len == 1 || (len == 2 && op->name[1] == '.')))
 		inode_looked_up(fs, in, 0, NULL, 0);
 	else
@@ -207,7 +220,8 @@ int fs_lookup(struct op *op)
 
 /* ---- readdir ---- */
 
-/* First pass with attributes: the inodes of the next entries come into memory, all misses at once. */
+/* First pass with attributes: the inodes of the next entries come into memory, all misses at once. Damaged ones are
+ * left to the second pass. */
 static int attrs_gather(struct op *op, uint64_t from)
 {
 	struct key key = KEY(op->ino, ITEM_DIRENT, from);
@@ -233,7 +247,8 @@ static int attrs_gather(struct op *op, uint64_t from)
 	return parked ? -E_PARKED : 0;
 }
 
-/* Non-zero: it did not fit. */
+/* Non-zero: it did not fit. Attributes in a directory listing count as a look-up, but only if the entry got into
+ * the reply; the reference keeps the inode between the two. */
 static int emit_attr(struct op *op, const char *name, size_t len, uint64_t ino, uint8_t type, uint64_t cookie)
 {
 	struct fs *fs = op->worker->fs;
@@ -255,6 +270,8 @@ static int emit_attr(struct op *op, const char *name, size_t len, uint64_t ino, 
 	return r;
 }
 
+/* A damaged entry costs itself, not the rest of the directory. The cookie that goes with an entry is its own key:
+ * reading goes on behind it, whatever was made or removed meanwhile. */
 static int emit_entries(struct op *op, uint64_t from)
 {
 	struct key key = KEY(op->ino, ITEM_DIRENT, from);
@@ -298,7 +315,9 @@ static bool emit_dots(struct op *op, const struct inode_disk *dir)
 	       op->emit(op, "..", 2, st.st_ino, DT_DIR, op->flags & 1 ? &st : NULL, COOKIE_DOTDOT);
 }
 
-/* With attributes every node is in memory before the first entry is emitted, so that no look-up is counted twice. */
+/* With attributes every node is in memory before the first entry is emitted, so that no look-up is counted twice.
+ * Without them a miss in the middle parks, and reset() empties what was emitted. A removed directory that is still
+ * open lists nothing but its dots. */
 static int readdir_locked(struct op *op)
 {
 	uint64_t from = MAX(op->off, COOKIE_DOTDOT) + 1;
@@ -318,6 +337,7 @@ static int readdir_locked(struct op *op)
 	return emit_entries(op, from);
 }
 
+/* op->off is a cookie from the kernel; those that no entry can have end the listing. */
 int fs_readdir(struct op *op)
 {
 	struct fs *fs = op->worker->fs;

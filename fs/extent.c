@@ -3,6 +3,8 @@
 #include <string.h>
 #include "fs/extent.h"
 
+/* What this version can read: uncompressed, CRC32C, not shared. Other values are in the format but nothing writes
+ * them yet; a mount that met one would not know what the blocks mean. */
 static int form_check(const struct extent_disk *d, uint32_t len)
 {
 	uint32_t n = get16(d->nblocks), crcs = d->flags & EXTENT_UNWRITTEN ? 0 : n;
@@ -14,6 +16,8 @@ static int form_check(const struct extent_disk *d, uint32_t len)
 	return len == sizeof(*d) + crcs * sizeof(le32) ? 0 : -E_BAD_ITEM;
 }
 
+/* Everything that a caller will compute with is bounded here: the place by the device, the range by the longest
+ * file, the birth by the running generation (a later one would name content that cannot exist). */
 int extent_parse(const struct fs *fs, const struct item *item, struct extent *e)
 {
 	const struct extent_disk *d = (const void *)item->val;
@@ -28,7 +32,7 @@ int extent_parse(const struct fs *fs, const struct item *item, struct extent *e)
 	return e->birth && e->birth <= fs->gen ? 0 : -E_BAD_ITEM;
 }
 
-/* The item under the cursor, if it is one of ours. */
+/* The item under the cursor, if it is one of ours; -ENOENT ends the walk. */
 static int accept(struct extent_iter *it, const struct item *item, struct extent *e)
 {
 	int r;
@@ -44,6 +48,8 @@ static int accept(struct extent_iter *it, const struct item *item, struct extent
 	return 0;
 }
 
+/* The extent that reaches into the range may begin long before it, so the search begins at the floor of first; one
+ * that ends before first is passed over. */
 int extent_first(struct extent_iter *it, struct op *op, uint64_t ino, uint64_t first, uint64_t end, struct extent *e)
 {
 	struct key key = KEY(ino, ITEM_EXTENT, first), from = key;
@@ -73,6 +79,7 @@ int extent_next(struct extent_iter *it, struct extent *e)
 	return r ? r : accept(it, &item, e);
 }
 
+/* Only a hint: a damaged extent gives none, and the allocator takes another place if this one is in use. */
 int extent_goal(struct op *op, uint64_t ino, uint64_t fb, uint64_t *goal)
 {
 	struct key key = KEY(ino, ITEM_EXTENT, fb);

@@ -77,6 +77,7 @@ static void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 		get(q, size, fs_getxattr);
 }
 
+/* Names of all namespaces; the kernel leaves out what the caller may not see. */
 static void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
 	struct freq *q = xattr_new(req, ino, NULL);
@@ -107,6 +108,7 @@ static void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 		freq_start(q, fs_removexattr, freq_done_status);
 }
 
+/* Without these handlers libfuse would answer ENOSYS, and the kernel would not ask again. */
 void fuse_xattr_ops(struct fuse_lowlevel_ops *ops)
 {
 	ops->getxattr = on_getxattr;

@@ -14,18 +14,20 @@
 #define RETRY_NS (10 * NS_PER_S)
 #define PATH_DEPTH 512           /* deeper ones are named by number: a cycle of stale names ends here */
 
+/* The mutex guards the bucket chains and everything in their inodes but ino (inode.h, invariant 3). */
 struct shard {
 	pthread_mutex_t mutex;
 	struct inode *bucket[BUCKETS];
 };
 
+/* Lock order: fs lock, a shard's mutex, reap_mutex. No two shards are ever locked at once. */
 struct inode_table {
 	struct shard shard[SHARDS];
 	pthread_mutex_t reap_mutex;      /* guards both queues; nests inside a shard's mutex */
 	struct waitq retry;              /* ops in want of page frames */
 	struct list reap;
 	_Atomic unsigned queued;
-	uint64_t scan;
+	uint64_t scan; /* next number to look for (inodes_scan); worker 0 only */
 	_Atomic bool scanning;
 };
 
@@ -34,6 +36,7 @@ static uint64_t mix(uint64_t ino)
 	return ino * 0x9e3779b97f4a7c15ull; /* Fibonacci hashing: numbers are dense */
 }
 
+/* Six bits of the product choose the shard, the ten below them the bucket: the upper ones are the mixed ones. */
 static struct shard *shard_of(struct fs *fs, uint64_t ino)
 {
 	return &fs->inodes->shard[mix(ino) >> 58];
@@ -44,6 +47,7 @@ static struct inode **bucket_of(struct shard *s, uint64_t ino)
 	return &s->bucket[mix(ino) >> 48 & (BUCKETS - 1)];
 }
 
+/* scanning is true from the start: whether the last mount left orphans is not known before the search is over. */
 int inodes_init(struct fs *fs)
 {
 	struct inode_table *t = calloc(1, sizeof(*t));
@@ -61,12 +65,14 @@ int inodes_init(struct fs *fs)
 	return 0;
 }
 
+/* Out of its bucket already; outside of the mutex, since nobody can find it any more. */
 static void inode_free(struct inode *in)
 {
 	free(in->name);
 	free(in);
 }
 
+/* No op is left, so nobody holds a reference; lookups that the kernel never gave back do not matter now. */
 void inodes_exit(struct fs *fs)
 {
 	struct inode_table *t = fs->inodes;
@@ -89,6 +95,7 @@ void inodes_exit(struct fs *fs)
 	fs->inodes = NULL;
 }
 
+/* Shard's mutex held, here and in the three that follow. */
 static struct inode *find(struct shard *s, uint64_t ino)
 {
 	struct inode *in = *bucket_of(s, ino);
@@ -98,6 +105,7 @@ static struct inode *find(struct shard *s, uint64_t ino)
 	return in;
 }
 
+/* In state absent -> referenced: the caller counts a reference before it lets go of the mutex. */
 static struct inode *insert(struct shard *s, uint64_t ino)
 {
 	struct inode *in = calloc(1, sizeof(*in)), **bucket = bucket_of(s, ino);
@@ -123,6 +131,7 @@ static void unlink_inode(struct shard *s, struct inode *in)
 	*p = in->next;
 }
 
+/* queued keeps the object until the reaper has done with it, also when it is looked up once more meanwhile. */
 static void queue(struct fs *fs, struct inode *in)
 {
 	struct inode_table *t = fs->inodes;
@@ -147,6 +156,7 @@ static struct inode *settle(struct fs *fs, struct shard *s, struct inode *in)
 	return in;
 }
 
+/* An object says nothing about whether there is such an inode in the tree; callers have looked that up. */
 struct inode *inode_get(struct fs *fs, uint64_t ino, struct worker *w)
 {
 	struct shard *s = shard_of(fs, ino);
@@ -178,7 +188,8 @@ void inode_put(struct fs *fs, struct inode *in)
 		inode_free(in);
 }
 
-/* Once for all replays: op_free gives it back. */
+/* Once for all replays: op_free gives it back. The inode must be the same one in each, since range locks hang on
+ * it. */
 int inode_hold(struct op *op, bool data)
 {
 	if (op->inode)
@@ -194,6 +205,7 @@ int op_retry_later(struct op *op, uint64_t *deadline)
 	uint64_t now = clock_now();
 	struct waiter *w;
 
+	/* The clock runs only while there is somebody who could give frames back. */
 	if (!*deadline || !atomic_load(&ns_info(op->worker->fs->ns)->connected))
 		*deadline = now + RETRY_NS;
 	if (now > *deadline)
@@ -207,6 +219,8 @@ int op_retry_later(struct op *op, uint64_t *deadline)
 	return -E_PARKED;
 }
 
+/* The flag is read without the mutex, since this runs at each op's end: a waiter that is missed by a hair is woken
+ * by the next end, or the next tick. */
 static void retry_wake(struct inode_table *t)
 {
 	struct list wake;
@@ -224,6 +238,7 @@ void inodes_retry(struct fs *fs)
 	retry_wake(fs->inodes);
 }
 
+/* The range goes first: it is linked into the inode, which may go with its last reference. */
 void inode_op_ended(struct op *op)
 {
 	struct inode *in = op->inode;
@@ -236,6 +251,7 @@ void inode_op_ended(struct op *op)
 	inode_put(op->worker->fs, in);
 }
 
+/* Of its shard, so of other inodes too: for short memory work only. */
 void inode_lock(struct fs *fs, const struct inode *in)
 {
 	pthread_mutex_lock(&shard_of(fs, in->ino)->mutex);
@@ -246,7 +262,8 @@ void inode_unlock(struct fs *fs, const struct inode *in)
 	pthread_mutex_unlock(&shard_of(fs, in->ino)->mutex);
 }
 
-/* Without memory the name is simply not known. */
+/* Without memory the name is simply not known: it is for messages. A name that is there already is kept, so that
+ * looking up the same one again allocates nothing. */
 static void set_name(struct inode *in, uint64_t parent, const char *name, size_t len)
 {
 	if (in->name && in->parent == parent && strlen(in->name) == len && !memcmp(in->name, name, len))
@@ -260,6 +277,7 @@ static void set_name(struct inode *in, uint64_t parent, const char *name, size_t
 	in->parent = parent;
 }
 
+/* Under the fs lock, shared at least, so that a removal (exclusive) sees it counted or comes first. */
 void inode_looked_up(struct fs *fs, struct inode *in, uint64_t parent, const char *name, size_t len)
 {
 	inode_lock(fs, in);
@@ -269,6 +287,7 @@ void inode_looked_up(struct fs *fs, struct inode *in, uint64_t parent, const cha
 	inode_unlock(fs, in);
 }
 
+/* No object, nothing to do: nobody has it in use, and the next look-up brings the name. */
 void inode_named(struct fs *fs, uint64_t ino, uint64_t parent, const char *name, size_t len)
 {
 	struct shard *s = shard_of(fs, ino);
@@ -281,6 +300,7 @@ void inode_named(struct fs *fs, uint64_t ino, uint64_t parent, const char *name,
 	pthread_mutex_unlock(&s->mutex);
 }
 
+/* Of several names only the last known is kept; removing another one leaves it. */
 void inode_unnamed(struct fs *fs, uint64_t ino, uint64_t parent, const char *name, size_t len)
 {
 	struct shard *s = shard_of(fs, ino);
@@ -296,6 +316,7 @@ void inode_unnamed(struct fs *fs, uint64_t ino, uint64_t parent, const char *nam
 	pthread_mutex_unlock(&s->mutex);
 }
 
+/* Opens count beside look-ups: a file that was unlinked while open is forgotten only after its last release. */
 void inode_opened(struct fs *fs, struct inode *in)
 {
 	inode_lock(fs, in);
@@ -332,6 +353,7 @@ void fs_forget(struct fs *fs, uint64_t ino, uint64_t nlookup)
 	lose(fs, ino, nlookup, 0);
 }
 
+/* Not queued here: the caller has a reference, and inode_put queues it if nobody else does. */
 void inode_orphan(struct fs *fs, struct inode *in)
 {
 	inode_lock(fs, in);
@@ -381,6 +403,7 @@ struct inode *inode_reap_next(struct fs *fs)
 	return in;
 }
 
+/* The reaper still has its reference: inode_put after this frees the object if nobody uses it. */
 void inode_reaped(struct fs *fs, struct inode *in)
 {
 	struct inode_table *t = fs->inodes;
@@ -397,6 +420,7 @@ void inode_reaped(struct fs *fs, struct inode *in)
 	inode_unlock(fs, in);
 }
 
+/* fs_may_write is an error code: anything but 0 means that this mount changes nothing. */
 bool fs_reap_pending(struct fs *fs)
 {
 	struct inode_table *t = fs->inodes;
@@ -438,6 +462,9 @@ static bool path_prepend(struct fs *fs, uint64_t *ino, char *buf, size_t *at)
 	return known;
 }
 
+/* For messages: as last known, without a lock over all of it, so a concurrent rename may mix old and new names.
+ * Built from the end of buf to its front, then moved. "inode N" if some name on the way is not known, or buf is too
+ * short. */
 const char *fs_path(struct fs *fs, uint64_t ino, char *buf, size_t len)
 {
 	uint64_t at_ino = ino;
@@ -458,6 +485,7 @@ const char *fs_path(struct fs *fs, uint64_t ino, char *buf, size_t len)
 	return buf;
 }
 
+/* Cheap and without a lock; txn_begin asks again under it. */
 int fs_may_write(struct fs *fs)
 {
 	if (fs->conf.readonly || fs->conf.offline)
@@ -465,6 +493,7 @@ int fs_may_write(struct fs *fs)
 	return atomic_load(&fs->frozen) ? -E_FROZEN : 0;
 }
 
+/* claimed() takes the waiters under the exclusive lock: nobody can be added after it looked. */
 int fs_wait_writable(struct op *op)
 {
 	struct fs *fs = op->worker->fs;

@@ -19,6 +19,8 @@ struct make {
 	uint32_t target_len;
 };
 
+/* A directory begins with two links, its name and its "."; each subdirectory's ".." adds one. Only directories have
+ * one parent to remember. size is 0 but for symbolic links. */
 static void make_inode(const struct op *op, const struct make *m, const struct inode_disk *dir, struct inode_disk *d)
 {
 	uint32_t mode = m->mode, gid = op->gid;
@@ -61,6 +63,7 @@ static int make_gather(struct op *op, const struct make *m, struct inode_disk *d
 	return txn_begin(op, 4, false);
 }
 
+/* entries and subdirs may be negative: two's complement does the rest. */
 void dir_changed(struct op *op, uint64_t ino, struct inode_disk *dir, int entries, int subdirs)
 {
 	dir->entries = put64(get64(dir->entries) + (uint64_t)(int64_t)entries);
@@ -69,6 +72,8 @@ void dir_changed(struct op *op, uint64_t ino, struct inode_disk *dir, int entrie
 	inode_store(op, ino, dir);
 }
 
+/* Exclusive lock. The look-up is counted before it is released: until the kernel has the inode nobody can remove it
+ * unseen. Without memory for the object the reply goes out all the same; a FORGET of it then finds nothing. */
 static int make_locked(struct op *op, const struct make *m)
 {
 	struct fs *fs = op->worker->fs;
@@ -101,6 +106,7 @@ static int make_locked(struct op *op, const struct make *m)
 	return 0;
 }
 
+/* fs_may_write first: on a read-only mount nothing is gathered for it. */
 static int make(struct op *op, struct make *m)
 {
 	struct fs *fs = op->worker->fs;
@@ -116,6 +122,7 @@ static int make(struct op *op, struct make *m)
 	return r;
 }
 
+/* A type of 0 means a regular file, as with mknod(2). rdev of other types is not kept. */
 int fs_mknod(struct op *op)
 {
 	struct make m = { .mode = op->mode & (S_IFMT | 07777) };
@@ -142,6 +149,7 @@ int fs_mkdir(struct op *op)
 	return make(op, &m);
 }
 
+/* The target is an INLINE item; it ends without a zero byte, and its length is the inode's size. */
 int fs_symlink(struct op *op)
 {
 	struct make m = { .mode = S_IFLNK | 0777, .target = op->in };
@@ -178,6 +186,7 @@ static int link_gather(struct op *op, size_t len, struct inode_disk *dir, struct
 	return txn_begin(op, 3, false);
 }
 
+/* The link count is stored in the same transaction as the name: after a crash both are there or neither. */
 static int link_locked(struct op *op, size_t len)
 {
 	struct fs *fs = op->worker->fs;
@@ -229,7 +238,8 @@ struct removal {
 	bool last;                 /* name: the inode becomes an orphan */
 };
 
-/* frees: a full file system must let go of what fills it. */
+/* A transaction that frees: a full file system must let go of what fills it. The ORPHAN key is gathered whether it
+ * will be needed or not. -E_NO_SPACE of a look-up is a full bucket, so the name is not there. */
 static int remove_gather(struct op *op, struct removal *m, bool directory)
 {
 	struct item item;
@@ -259,6 +269,8 @@ static int remove_gather(struct op *op, struct removal *m, bool directory)
 	return txn_begin(op, 4, true);
 }
 
+/* Names the inode to the next mount, if this one does not get to reap it. size is what a truncate that did not end
+ * (INODE_TRUNCATE) was cutting to. */
 static void orphan_put(struct op *op, uint64_t ino, const struct inode_disk *d)
 {
 	struct key key = KEY(0, ITEM_ORPHAN, ino);
@@ -287,6 +299,7 @@ void inode_drop_name(struct op *op, uint64_t ino, struct inode_disk *d, bool las
 		orphan_put(op, ino, d);
 }
 
+/* Content and inode stay until the last user is gone; then the reaper frees them in bounded steps (fs/reap.c). */
 static int remove_locked(struct op *op, struct removal *m, bool directory)
 {
 	struct fs *fs = op->worker->fs;
@@ -304,6 +317,7 @@ static int remove_locked(struct op *op, struct removal *m, bool directory)
 	return 0;
 }
 
+/* Errors for the dots are those of unlink(2) and rmdir(2). */
 static int remove_name(struct op *op, bool directory)
 {
 	struct fs *fs = op->worker->fs;

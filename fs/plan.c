@@ -11,6 +11,7 @@
 #include "fs/extent.h"
 #include "fs/txn.h"
 
+/* crcs stays as it is: only the first n count, and the callers fill them in. */
 static void item_init(struct plan_item *it, uint64_t start, uint64_t block, uint64_t birth, uint32_t n, bool unwritten)
 {
 	it->start = start;
@@ -31,6 +32,7 @@ static uint32_t item_blocks(const struct plan_item *it)
 	return get16(it->disk.nblocks);
 }
 
+/* The fixed part is the head, as txn_put wants it of extents; unwritten ones have no checksums. */
 static void item_put(struct op *op, uint64_t ino, const struct plan_item *it)
 {
 	struct key key = KEY(ino, ITEM_EXTENT, it->start);
@@ -53,7 +55,9 @@ static void piece_crcs(struct op *op, const struct piece *p, le32 *out)
 	}
 }
 
-/* Takes one old extent into the plan; -E2BIG: no room, the plan has to end before it. */
+/* Takes one old extent into the plan; -E2BIG: no room, the plan has to end before it. Three cases: it begins before
+ * the range (its key stays, with less), it lies inside (its key goes), it reaches beyond the end (a new key there);
+ * one that does both, first and last, is cut in two. */
 static int plan_old(struct plan *p, const struct extent *e)
 {
 	uint64_t from = MAX(e->start, p->first), to = MIN(extent_end(e), p->end);
@@ -101,6 +105,7 @@ static int plan_collect(struct op *op, struct plan *p)
 
 	if (p->first >= p->end)
 		return 0;
+	/* One block earlier, to see the extent that ends where the range begins: a candidate for joining. */
 	for (r = extent_first(&it, op, p->ino, p->first ? p->first - 1 : 0, p->end, &e); !r; r = extent_next(&it, &e)) {
 		if (extent_end(&e) <= p->first) {
 			plan_merge(op, p, &e);
@@ -124,6 +129,7 @@ static int gather_key(struct op *op, uint64_t ino, uint64_t start)
 	return r == -ENOENT ? 0 : r;
 }
 
+/* Begins with an empty gathered part. Pieces beyond PLAN_PIECES are left to the next transaction. */
 int plan_gather(struct op *op, struct plan *p)
 {
 	int r;
@@ -150,11 +156,13 @@ int plan_gather(struct op *op, struct plan *p)
 	return r;
 }
 
+/* An upper bound: a del whose place a piece takes is counted twice. */
 unsigned plan_keys(const struct plan *p)
 {
 	return p->ndels + p->npieces + p->left + p->right + p->merge;
 }
 
+/* A merged first piece has no key of its own. */
 static bool piece_starts(const struct plan *p, uint64_t start)
 {
 	for (unsigned i = p->merge; i < p->npieces; i++)
@@ -163,6 +171,8 @@ static bool piece_starts(const struct plan *p, uint64_t start)
 	return false;
 }
 
+/* Inside a transaction. A key that a piece replaces is not deleted first: one put does both, and the transaction
+ * sees the old value in either case. */
 void plan_apply(struct op *op, const struct plan *p)
 {
 	for (unsigned i = 0; i < p->ndels; i++) {
@@ -188,6 +198,7 @@ void plan_apply(struct op *op, const struct plan *p)
 		item_put(op, p->ino, &p->right_item);
 }
 
+/* Not needed for correctness, since a block's next content has another birth: it makes room. */
 void plan_forget(struct op *op, const struct plan *p)
 {
 	struct cache *cache = op->worker->fs->cache;

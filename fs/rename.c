@@ -10,6 +10,7 @@
 
 #define DEPTH_MAX (1u << 20)     /* more levels than that are a cycle */
 
+/* One end of a rename: a name in a directory, and what it names if it is there. */
 struct side {
 	uint64_t dir;
 	const char *name;
@@ -28,7 +29,7 @@ struct renaming {
 
 /* ---- gathering ---- */
 
-/* -ENOENT leaves a free place for the new entry in s->de.key. */
+/* -ENOENT leaves a free place for the new entry in s->de.key. An entry that names nothing is damage, not absence. */
 static int side_load(struct op *op, struct side *s)
 {
 	int r = dir_find(op, s->dir, s->name, s->len, &s->de);
@@ -43,6 +44,8 @@ static int side_load(struct op *op, struct side *s)
 	return 0;
 }
 
+/* One copy for one directory: two would be stored one after the other, and the second would undo the first's
+ * counts. */
 static int dirs_load(struct op *op, struct renaming *m)
 {
 	int r = dir_load(op, m->from.dir, &m->dirs[0]);
@@ -54,7 +57,8 @@ static int dirs_load(struct op *op, struct renaming *m)
 	return dir_load(op, m->to.dir, &m->dirs[1]);
 }
 
-/* -EINVAL if dir lies below (or is) the directory ino, which is to be moved into it. */
+/* -EINVAL if dir lies below (or is) the directory ino, which is to be moved into it. Goes up by the parents in the
+ * inodes, which the exclusive lock keeps still; each step may park, and what was read stays pinned. */
 static int cycle_check(struct op *op, uint64_t ino, uint64_t dir)
 {
 	struct inode_disk d;
@@ -74,7 +78,7 @@ static int cycle_check(struct op *op, uint64_t ino, uint64_t dir)
 	return -E_BAD_ITEM;
 }
 
-/* May the target be replaced by the source? */
+/* May the target be replaced by the source? A directory's only name is its last one. */
 static int replace_check(struct op *op, struct renaming *m)
 {
 	if (m->from.is_dir && !m->to.is_dir)
@@ -87,6 +91,7 @@ static int replace_check(struct op *op, struct renaming *m)
 	return m->to.is_dir ? dir_empty(op, m->to.de.ino) : 0;
 }
 
+/* An exchange moves two things, so both ways are looked at. In one directory nothing changes its parent. */
 static int cycles_check(struct op *op, const struct renaming *m)
 {
 	int r = 0;
@@ -100,6 +105,7 @@ static int cycles_check(struct op *op, const struct renaming *m)
 	return r;
 }
 
+/* Whether it is there does not matter, only that its leaf is in memory. */
 static int orphan_key_gather(struct op *op, uint64_t ino)
 {
 	struct key key = KEY(0, ITEM_ORPHAN, ino);
@@ -109,8 +115,9 @@ static int orphan_key_gather(struct op *op, uint64_t ino)
 	return r == -ENOENT ? 0 : r;
 }
 
-/* The order of errors is the kernel's: what exists or not comes before what lies below what.
- * 1: nothing to do, both names are the same file's. */
+/* The order of errors is the kernel's: what exists or not comes before what lies below what. 1: nothing to do, both
+ * names are the same file's, which rename(2) leaves as they are. Eight keys at most: two entries, two directories,
+ * two inodes, an ORPHAN, and one to spare. */
 static int rename_gather(struct op *op, struct renaming *m)
 {
 	int r = dirs_load(op, m);
@@ -138,7 +145,7 @@ static int rename_gather(struct op *op, struct renaming *m)
 
 /* ---- applying ---- */
 
-/* The inode of a side stands under another directory now. */
+/* The inode of a side stands under another directory now. Its change time moves, as on most file systems. */
 static void moved(struct op *op, struct side *s, uint64_t dir)
 {
 	if (s->is_dir)
@@ -147,6 +154,7 @@ static void moved(struct op *op, struct side *s, uint64_t dir)
 	inode_store(op, s->de.ino, &s->d);
 }
 
+/* Counts by side; within one directory they add up, and it is stored once. */
 static void dirs_store(struct op *op, struct renaming *m, int entries_from, int entries_to, int subs_from, int subs_to)
 {
 	if (m->from.dir == m->to.dir) {
@@ -157,6 +165,8 @@ static void dirs_store(struct op *op, struct renaming *m, int entries_from, int 
 	dir_changed(op, m->to.dir, m->to.dir_inode, entries_to, subs_to);
 }
 
+/* Both entries keep their keys, so their number does not change; the number of subdirectories does if a directory
+ * trades places with something else. */
 static void exchange_apply(struct op *op, struct renaming *m)
 {
 	int subs = m->to.is_dir - m->from.is_dir;
@@ -180,7 +190,7 @@ static void rename_apply(struct op *op, struct renaming *m)
 		   (m->from.is_dir ? 1 : 0) - (m->to.found && m->to.is_dir ? 1 : 0));
 }
 
-/* Names for messages, and the orphan. */
+/* After the commit, under the same lock: names for messages, and the orphan, which may be reaped from now on. */
 static void rename_known(struct op *op, const struct renaming *m)
 {
 	struct fs *fs = op->worker->fs;
@@ -211,6 +221,7 @@ static int rename_locked(struct op *op, struct renaming *m)
 	return 0;
 }
 
+/* RENAME_WHITEOUT is not offered. Both flags at once contradict each other (renameat2(2)). */
 static int rename_check(struct op *op, struct renaming *m)
 {
 	int r = name_check(op->name, &m->from.len);

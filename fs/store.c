@@ -9,6 +9,7 @@
 /* run->owner: NULL (to be written), the op (in flight), or one of these. */
 static char failed_mark, written_mark;
 
+/* No runs: only a hole is to be made, so there is nothing to write and the phase is past that. */
 void store_begin(struct op *op, uint64_t first, uint64_t lead)
 {
 	awaited_drop(op);
@@ -102,6 +103,8 @@ static int replace_run(struct op *op, unsigned i)
 	return 0;
 }
 
+/* Only failed runs move; the others are on the device already. May park half-way: runs that have their new place
+ * are not marked any more. */
 static int replace_failed(struct op *op)
 {
 	int r = fs_wait_writable(op);
@@ -122,6 +125,7 @@ static void put_one(struct op *op)
 	}
 }
 
+/* Call-back of the lane, on the worker's thread. Only remembered here: judge() looks when all have come. */
 static void run_written(struct run *run, int status)
 {
 	struct op *op = run->owner;
@@ -133,7 +137,8 @@ static void run_written(struct run *run, int status)
 	put_one(op);
 }
 
-/* Starts the writes of all runs that are not there yet. */
+/* Starts the writes of all runs that are not there yet. S_LEFT counts one for this loop, so that a write which ends
+ * inside run_write cannot wake the op too soon. */
 static void write_all(struct op *op)
 {
 	struct waiter *w = op_wait_idle(op);
@@ -154,7 +159,8 @@ static void write_all(struct op *op)
 	put_one(op);
 }
 
-/* All writes have ended. 0: all good; 1: some are to be written again, elsewhere; or the error. */
+/* All writes have ended. 0: all good; 1: some are to be written again, elsewhere; or the error. A file system that
+ * somebody else owns now is not written to again. */
 static int judge(struct op *op)
 {
 	int bad = 0;
@@ -168,7 +174,8 @@ static int judge(struct op *op)
 	return ++op->scratch[S_TRIES] < STORE_TRIES && bad != -E_NOT_OURS ? 1 : bad;
 }
 
-/* Freshly written data is likely to be read soon, and it is in memory anyway. */
+/* Freshly written data is likely to be read soon, and it is in memory anyway. owner is the cache's to give away
+ * from here on. */
 static void insert_all(struct op *op)
 {
 	for (unsigned i = 0; i < op->nruns; i++) {
@@ -179,6 +186,7 @@ static void insert_all(struct op *op)
 	}
 }
 
+/* -E_PARKED while writes are under way; store.h has the phases. The lock is held for finding places only. */
 int store_data(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -205,7 +213,7 @@ int store_data(struct op *op)
 	return -E_PARKED;
 }
 
-/* File block of a run. */
+/* File block of a run. Counted anew each time, since a run may have been cut in between. */
 static uint64_t run_first(const struct op *op, unsigned index)
 {
 	uint64_t fb = op->scratch[S_FIRST];
@@ -218,7 +226,7 @@ static uint64_t run_first(const struct op *op, unsigned index)
 	return fb;
 }
 
-/* Blocks of one run that no transaction named. Exclusive lock. */
+/* Blocks of one run that no transaction named: S_NEXT is how far the commits got. Exclusive lock. */
 static void cancel_run(struct op *op, unsigned i)
 {
 	struct fs *fs = op->worker->fs;
@@ -231,6 +239,7 @@ static void cancel_run(struct op *op, unsigned i)
 	alloc_cancel(fs, run->block + done, (uint32_t)(run->npages - done));
 }
 
+/* Places first, then runs and range: whoever waits for the range may look for space at once. */
 void store_end(struct op *op, int status)
 {
 	struct fs *fs = op->worker->fs;

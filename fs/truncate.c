@@ -8,7 +8,8 @@
 #include "fs/store.h"
 #include "fs/truncate.h"
 
-/* Locks [first, last], or all of a file that is inline or has to finish a truncate, and does finish that. */
+/* Locks [first, last], or all of a file that is inline or has to finish a truncate, and does finish that. After
+ * each lock the file is looked at again: it may have changed while the op waited. */
 static int file_lock(struct op *op, uint64_t first, uint64_t last, struct file_view *v)
 {
 	for (;;) {
@@ -47,7 +48,7 @@ static int block_copy(struct op *op, uint64_t fb, struct run **out)
 	return r;
 }
 
-/* An inline file outgrows its item: its bytes in a block. */
+/* An inline file outgrows its item: its bytes in a block. page_new zeroes, so the rest of the block is zeros. */
 static int inline_to_block(struct op *op, const struct file_view *v)
 {
 	struct run *run;
@@ -73,7 +74,9 @@ static void truncate_change(const struct op *op, struct change *c)
 		.size = size, .mtime = true, .attrs = true, .frees = !op->nruns, .steps = true };
 }
 
-/* Everything before the data is stored; 1: done without. */
+/* Everything before the data is stored; 1: done without. Growing needs no data: bytes past the end are zero
+ * already. Cutting inside a block writes it again with its rest zeroed, or growing later would bring the old bytes
+ * back. */
 static int truncate_prepare(struct op *op)
 {
 	uint64_t size = op->off;
@@ -103,6 +106,7 @@ static int truncate_prepare(struct op *op)
 	return 0;
 }
 
+/* c.first follows S_FIRST, for an inline file's bytes go to block 0 whatever the new size is. */
 static int truncate_run(struct op *op)
 {
 	struct change c;
@@ -120,6 +124,7 @@ static int truncate_run(struct op *op)
 	return store_commit(op, &c);
 }
 
+/* op->result held the deadline of its waits for frames (op_retry_later): not a result. */
 int file_truncate(struct op *op)
 {
 	int r = op->off > FILE_MAX ? -EFBIG : fs_may_write(op->worker->fs);
@@ -138,16 +143,19 @@ int file_truncate(struct op *op)
 
 /* ---- holes ---- */
 
+/* op->rdev is the length: op->len has 32 bits. */
 static uint64_t zero_end(const struct op *op)
 {
 	return op->off + op->rdev;
 }
 
+/* Only FALLOC_FL_ZERO_RANGE without KEEP_SIZE makes a file longer. */
 static bool grows(const struct op *op, const struct file_view *v)
 {
 	return !(op->mode & FALLOC_FL_KEEP_SIZE) && zero_end(op) > inode_size(&v->inode);
 }
 
+/* 1: done. A file that outgrows its item goes to a block, with the zeros in it already. */
 static int zero_inline(struct op *op, struct file_view *v)
 {
 	uint64_t end = MIN(zero_end(op), INLINE_MAX), size = grows(op, v) ? zero_end(op) : inode_size(&v->inode);
@@ -216,6 +224,8 @@ static int zero_prepare(struct op *op)
 	return v.is_inline ? zero_inline(op, &v) : zero_ends(op, &v);
 }
 
+/* The range of whole blocks becomes a hole; a first block that is written again belongs to the range, one that
+ * stays as it is does not (S_FIRST says where the change begins). */
 static int zero_run(struct op *op)
 {
 	struct change c = { .first = op->off / FS_BLOCK, .end = DIV_UP(zero_end(op), FS_BLOCK), .mtime = true,
@@ -245,6 +255,7 @@ static int zero_check(const struct op *op)
 	return range_fits(op->off, op->rdev, FILE_MAX) ? fs_may_write(op->worker->fs) : -EFBIG;
 }
 
+/* As fs_write: all that was begun is given back by store_end, unless the op parks. */
 int fs_fallocate(struct op *op)
 {
 	int r = zero_check(op);

@@ -59,8 +59,8 @@ static void start(struct fs *fs, bool replay)
 	fs->nodes->hold = true;
 }
 
-/* The order is that of cost and of certainty: states that end it at once, then what may park. Nothing is reserved
- * by the checks: the lock that is held keeps what they found true until txn_commit. */
+/* States that end it at once come first, then what may park. Only memory for nodes is set aside: the lock, which is
+ * held until after txn_commit, keeps what the other checks found true. */
 int txn_begin(struct op *op, unsigned nkeys, bool frees)
 {
 	struct fs *fs = op->worker->fs;

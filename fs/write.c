@@ -19,6 +19,7 @@ static uint64_t write_end(const struct op *op)
 	return op->off + op->len;
 }
 
+/* A file with blocks stays in blocks, however short it is; it becomes inline again only when it was cut to nothing. */
 static bool stays_inline(const struct op *op, const struct inode_disk *d)
 {
 	return !get64(d->blocks) && MAX(inode_size(d), write_end(op)) <= INLINE_MAX;
@@ -26,7 +27,9 @@ static bool stays_inline(const struct op *op, const struct inode_disk *d)
 
 /* ---- locking ---- */
 
-/* Locks what the write touches, and looks at the file once nothing of that can change any more. */
+/* Locks what the write touches, and looks at the file once nothing of that can change any more. Appending needs the
+ * end, and inline data the whole file, so those lock all of it; what has to be locked is only known after looking,
+ * hence the loop. */
 static int write_lock(struct op *op, struct file_view *v)
 {
 	for (;;) {
@@ -81,6 +84,7 @@ static void count_copied(struct op *op, uint64_t bytes)
 	atomic_fetch_add_explicit(&op->worker->copied_written, bytes, memory_order_relaxed);
 }
 
+/* Blocks that the payload touches, partly or wholly. */
 static uint64_t nblocks(const struct op *op)
 {
 	return DIV_UP(op->off % FS_BLOCK + op->len, FS_BLOCK);
@@ -118,7 +122,8 @@ static void payload_fit(struct op *op)
 		run_unpin(op->runs[--op->nruns]);
 }
 
-/* New runs for n blocks, as long as they come; how many, or -E_PARKED / -E_NO_FRAMES with none. */
+/* New runs for n blocks, as long as they come; how many, or -E_PARKED / -E_NO_FRAMES with none. Nothing is kept
+ * while waiting: two writes that each hold half of what they need would wait for each other. */
 static int runs_new(struct op *op, uint64_t n, struct run **runs)
 {
 	uint32_t size = RUN_MAX;
@@ -168,6 +173,7 @@ static int payload_shift(struct op *op)
 	return 0;
 }
 
+/* The receiver places the payload page-aligned, so a write at a block's border is written from where it lies. */
 static int payload_align(struct op *op)
 {
 	if (op->scratch[S_PAYLOAD] % FS_BLOCK != op->off % FS_BLOCK)
@@ -178,7 +184,9 @@ static int payload_align(struct op *op)
 
 /* ---- old content around it ---- */
 
-/* Bytes [from, to) of file block fb, into the page of the run that will replace it. */
+/* Bytes [from, to) of file block fb, into the page of the run that will replace it: zeros for a hole and beyond the
+ * end, so that bytes past the end are zero on the device. An error leaves the block as it was: a part of it that
+ * cannot be read is not written over. */
 static int keep_old(struct op *op, const struct file_view *v, uint64_t fb, uint8_t *page, size_t from, size_t to)
 {
 	struct run *old;
@@ -201,6 +209,8 @@ static int keep_old(struct op *op, const struct file_view *v, uint64_t fb, uint8
 	return 0;
 }
 
+/* What the payload leaves of its first and last block. May be repeated after a park: it writes the same bytes
+ * again. */
 static int keep_around(struct op *op, const struct file_view *v)
 {
 	uint64_t first = op->off / FS_BLOCK, last = (write_end(op) - 1) / FS_BLOCK;
@@ -214,7 +224,8 @@ static int keep_around(struct op *op, const struct file_view *v)
 	return r;
 }
 
-/* An inline file grows: its bytes become block 0, unless the payload covers that anyway. */
+/* An inline file grows: its bytes become block 0, unless the payload covers that anyway. They go in front of the
+ * payload's runs as the lead (fs/store.h), since what lies between is a hole. */
 static int write_begin(struct op *op, const struct file_view *v)
 {
 	uint64_t first = op->off / FS_BLOCK;
@@ -239,6 +250,7 @@ static int write_begin(struct op *op, const struct file_view *v)
 
 /* ---- the operation ---- */
 
+/* Built anew at each replay of the commit; with a lead the range begins at block 0, and the hole is part of it. */
 static void change_build(const struct op *op, struct change *c)
 {
 	bool lead = op->scratch[S_LEAD] != STORE_NO_LEAD;
@@ -247,6 +259,7 @@ static void change_build(const struct op *op, struct change *c)
 		.size = write_end(op), .mtime = true, .kill_priv = op->valid & SET_KILL_PRIV };
 }
 
+/* The range lock is on the whole file, so v is what inline_store replaces. An empty file begins here, too. */
 static int write_inline(struct op *op, struct file_view *v)
 {
 	uint64_t size = MAX(inode_size(&v->inode), write_end(op));
@@ -282,6 +295,7 @@ static int write_prepare(struct op *op)
 	return r ? r : write_begin(op, &v);
 }
 
+/* Phases are passed in order; each replay goes on with the one it is in. */
 static int write_run(struct op *op)
 {
 	struct change c;
@@ -299,6 +313,8 @@ static int write_run(struct op *op)
 	return store_commit(op, &c);
 }
 
+/* All of it or nothing is reported: a request that commits in several transactions and then fails may have changed
+ * its first part. own_errors: failures of what it waits for are judged here, not by the machine. */
 int fs_write(struct op *op)
 {
 	int r = fs_may_write(op->worker->fs);

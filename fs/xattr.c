@@ -11,12 +11,14 @@
 
 #define VALUE_LIMIT 65536u        /* the kernel's own (XATTR_SIZE_MAX) */
 
+/* Points into the item: good as long as its node is pinned and unchanged. */
 struct xattr {
 	const char *name;
 	const uint8_t *value;
 	uint32_t namelen, len;
 };
 
+/* 0, or -E_BAD_ITEM: lengths that do not add up, or a zero byte in the name, which would make two of one in a list. */
 static int xattr_parse(const struct item *item, struct xattr *x)
 {
 	const struct xattr_disk *d = (const void *)item->val;
@@ -30,6 +32,7 @@ static int xattr_parse(const struct item *item, struct xattr *x)
 	return memchr(x->name, 0, x->namelen) ? -E_BAD_ITEM : 0;
 }
 
+/* ERANGE is the kernel's own answer to names that are too long. */
 static int xattr_name_check(const char *name, size_t *len)
 {
 	*len = strnlen(name, NAME_BYTES + 1);
@@ -65,6 +68,7 @@ static int xattr_find(struct op *op, const char *name, size_t len, struct key *k
 
 /* ---- reading ---- */
 
+/* A length of 0 asks for the size only (getxattr(2)). A full bucket without the name: it is not there. */
 static int get_locked(struct op *op, size_t len)
 {
 	struct inode_disk d;
@@ -99,7 +103,8 @@ int fs_getxattr(struct op *op)
 	return r;
 }
 
-/* In the order of their hashes: stable, and nobody may expect more. */
+/* In the order of their hashes: stable, and nobody may expect more. Each name ends in a zero byte (listxattr(2)). A
+ * park starts it again from the top, and nothing was given away yet. */
 static int list_locked(struct op *op)
 {
 	struct key key = KEY(op->ino, ITEM_XATTR, 0);
@@ -143,7 +148,8 @@ int fs_listxattr(struct op *op)
 
 /* ---- changing ---- */
 
-/* The place of an old value of that name is used again; the item may have another length. */
+/* The place of an old value of that name is used again; the item may have another length. XATTR_CREATE and
+ * XATTR_REPLACE decide on what the bucket says under this lock, so two that race cannot both win. */
 static int set_locked(struct op *op, size_t len)
 {
 	struct xattr_disk head = { .namelen = (uint8_t)len, .len = put16((uint16_t)op->len) };
@@ -172,6 +178,7 @@ static int set_locked(struct op *op, size_t len)
 	return 0;
 }
 
+/* E2BIG for what no file system takes, ENOSPC for what does not fit into one item here. */
 int fs_setxattr(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -192,6 +199,7 @@ int fs_setxattr(struct op *op)
 	return r;
 }
 
+/* May use the reserve: it gives space back. A full bucket without the name means that it is not there. */
 static int remove_locked(struct op *op, size_t len)
 {
 	struct inode_disk d;
