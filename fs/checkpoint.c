@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The checkpoint's state machine, on worker 0. checkpoint.h has the states.
+ *  1. state is moved by worker 0 only; others read it to know whether one is running.
+ *  2. Frozen nodes are not changed: who wants to change one copies it (fs/tree_edit.c). Each has a reference of
+ *     ours until it is written.
+ *  3. super is complete at the cut; fs->super stays the committed one until finish(). So nothing that fails in
+ *     between has to be undone, and the slots that fs->super names are not written.
+ *  4. No step but the cut and finish() holds the fs lock for longer than list work. */
 #include "fs/checkpoint.h"
 
 #include <assert.h>
@@ -15,6 +22,7 @@
 
 enum state { IDLE, WRITING, FLUSHING, SUPER_A, SUPER_B };
 
+/* Writes under way at once; neighbouring nodes share one of up to RUN_MAX pages. */
 #define BATCHES 8u
 #define BATCH_NODES (RUN_MAX / NODE_BLOCKS)
 
@@ -48,6 +56,7 @@ struct checkpoint {
 
 static void step(struct checkpoint *);
 
+/* posted goes down first: a request that comes while the tick runs posts again. */
 static void delivered(struct letter *l)
 {
 	struct checkpoint *cp = container_of(l, struct checkpoint, letter);
@@ -56,6 +65,7 @@ static void delivered(struct letter *l)
 	checkpoint_tick(cp->fs);
 }
 
+/* On failure checkpoint_free takes what there is. */
 int checkpoint_new(struct fs *fs)
 {
 	struct checkpoint *cp = calloc(1, sizeof(*cp));
@@ -79,6 +89,7 @@ int checkpoint_new(struct fs *fs)
 	return 0;
 }
 
+/* After the lanes have stopped. Nodes that were never written lose our reference; they die with the tree. */
 void checkpoint_free(struct fs *fs)
 {
 	struct checkpoint *cp = fs->checkpoint;
@@ -101,6 +112,7 @@ void checkpoint_free(struct fs *fs)
 	fs->checkpoint = NULL;
 }
 
+/* requested stays up until one starts; posted only says that the letter is on its way. */
 void checkpoint_request(struct fs *fs)
 {
 	struct checkpoint *cp = fs->checkpoint;
@@ -123,6 +135,7 @@ uint64_t checkpoint_count(const struct fs *fs)
 
 /* ---- the cut ---- */
 
+/* Checksums first, bottom-up: a parent's is of its children's (tree_seal). Exclusive lock. */
 static void freeze_nodes(struct fs *fs, struct list *frozen)
 {
 	tree_seal(fs);
@@ -143,6 +156,7 @@ static int make_cut(struct fs *fs, struct checkpoint *cp, bool clean)
 	int n;
 
 	*s = fs->super;
+	/* First, since it is the one thing that can fail: so far nothing has changed. */
 	n = alloc_cut(fs, s, &cp->images);
 	if (n < 0)
 		return n;
@@ -168,11 +182,14 @@ static int make_cut(struct fs *fs, struct checkpoint *cp, bool clean)
 	return 0;
 }
 
+/* Frees count too: they become reusable only with a checkpoint. */
 static bool anything_new(struct fs *fs)
 {
 	return atomic_load_explicit(&fs->nodes->ndirty, memory_order_relaxed) > 0 || alloc_pending(fs) > 0;
 }
 
+/* Does nothing if one is running: requested stays up, and the tick starts it then. The record that the cut closed
+ * goes out at the same time, so that waiters for it do not wait for the checkpoint. */
 void checkpoint_start(struct fs *fs, bool force, bool clean)
 {
 	struct checkpoint *cp = fs->checkpoint;
@@ -183,6 +200,7 @@ void checkpoint_start(struct fs *fs, bool force, bool clean)
 	fs_lock_excl(fs);
 	atomic_store(&cp->requested, false);
 	cp->last = clock_now();
+	/* Waiters have what they want; those who wait for space may find some whose epoch has passed. */
 	if (!force && !anything_new(fs)) {
 		struct list wake, space;
 
@@ -207,6 +225,7 @@ void checkpoint_start(struct fs *fs, bool force, bool clean)
 
 /* ---- writing ---- */
 
+/* NULL: as many writes as may be are under way; a completion comes back here. */
 static struct batch *free_batch(struct checkpoint *cp)
 {
 	for (unsigned i = 0; i < BATCHES; i++)
@@ -215,6 +234,7 @@ static struct batch *free_batch(struct checkpoint *cp)
 	return NULL;
 }
 
+/* Also after an error: the others still have to come home before fail(). */
 static void batch_done(struct run *run, int status)
 {
 	struct batch *b = run->owner;
@@ -252,6 +272,7 @@ static unsigned take_nodes(struct checkpoint *cp, struct node **node)
 	return n;
 }
 
+/* Nodes are copied into the arena, which is registered; their own memory is not (fs/node.h). False: no frames. */
 static bool send_nodes(struct checkpoint *cp, struct batch *b)
 {
 	struct worker *w = &cp->fs->workers[0];
@@ -274,6 +295,7 @@ static bool send_nodes(struct checkpoint *cp, struct batch *b)
 	return true;
 }
 
+/* One bitmap or summary block, to the slot that its parent does not name yet. */
 static bool send_image(struct checkpoint *cp, struct batch *b)
 {
 	struct run *run = run_new(cp->fs->cache, 1);
@@ -289,7 +311,8 @@ static bool send_image(struct checkpoint *cp, struct batch *b)
 	return true;
 }
 
-/* Keeps batches on the way; true when everything is written. */
+/* Keeps batches on the way; true when everything is written, or all have ended after an error. Without frames a
+ * completion tries again; if none is to come (starved), the tick does. */
 static bool write_more(struct checkpoint *cp)
 {
 	struct batch *b;
@@ -313,6 +336,7 @@ static bool write_more(struct checkpoint *cp)
 	return cp->inflight == 0 && (cp->error || (list_empty(&cp->frozen) && cp->next_image == cp->nimages));
 }
 
+/* An error is looked at in step(), like that of a write. */
 static void flush_done(struct io *io, int status)
 {
 	struct checkpoint *cp = container_of(io, struct checkpoint, flush);
@@ -322,6 +346,7 @@ static void flush_done(struct io *io, int status)
 	step(cp);
 }
 
+/* IDLE here only means that both rings are written: step() goes on to finish(). */
 static void super_done(struct run *run, int status)
 {
 	struct checkpoint *cp = run->owner;
@@ -332,6 +357,7 @@ static void super_done(struct run *run, int status)
 	step(cp);
 }
 
+/* The slot after the committed one, the same in both rings. FUA: durable at its completion, without another Flush. */
 static void write_super(struct checkpoint *cp, struct run *run, uint64_t ring)
 {
 	unsigned slot = (cp->fs->super_slot + 1) % RING_SLOTS;
@@ -341,6 +367,7 @@ static void write_super(struct checkpoint *cp, struct run *run, uint64_t ring)
 	run_write(run, cp->fs->workers[0].lane, ring + slot * SUPER_BLOCKS, IO_FUA | IO_URGENT, super_done);
 }
 
+/* Ring B is written too: only now the old superblock's journal and blocks are given up. */
 static void finish(struct checkpoint *cp)
 {
 	struct fs *fs = cp->fs;
@@ -371,6 +398,8 @@ void checkpoint_wake(struct fs *fs, int status)
 	waiters_wake(&wake, status);
 }
 
+/* Waiters hear the error. Between ring A and ring B the new state may be the one that a later mount finds, which is
+ * as good: the journal of both is still there. */
 static void fail(struct checkpoint *cp)
 {
 	fs_freeze(cp->fs, cp->error, "writing a checkpoint");
@@ -409,6 +438,7 @@ static void step(struct checkpoint *cp)
 		finish(cp);
 }
 
+/* Not before the claim is through, which starts the first one itself (fs/claim.c). */
 void checkpoint_tick(struct fs *fs)
 {
 	struct checkpoint *cp = fs->checkpoint;
@@ -420,6 +450,7 @@ void checkpoint_tick(struct fs *fs)
 		checkpoint_start(fs, false, false);
 }
 
+/* Waits for a superblock that holds all that is committed now. The target is fixed at the first run. */
 int fs_checkpoint(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -450,6 +481,7 @@ int fs_checkpoint(struct op *op)
 	return -E_PARKED;
 }
 
+/* For tools: the same cut, handed block by block to write() instead of the device. Superblocks last. */
 int fs_checkpoint_to(struct fs *fs, int (*write)(void *, uint64_t, uint32_t, const void *), void *arg)
 {
 	struct checkpoint *cp = fs->checkpoint;

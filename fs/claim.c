@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The heartbeat's owner, on worker 0's tick; claim.h has the states.
+ *  1. One I/O at a time (busy), from and to the one page run: state moves in its call-back or in the tick, never in
+ *     both.
+ *  2. own is what we wrote last, seen what we go by until then. own keeps its token to the end, also after release.
+ *  3. fs_reclaim runs on the control thread: it reads state, seen and own, and changes nothing but through
+ *     fs_freeze. */
 #include "fs/claim.h"
 
 #include <stdlib.h>
@@ -27,6 +33,7 @@ struct claim {
 	bool moved;                /* the heartbeat changed while we waited, once */
 };
 
+/* On failure claim_free takes what there is. */
 int claim_new(struct fs *fs)
 {
 	struct claim *c = calloc(1, sizeof(*c));
@@ -54,6 +61,7 @@ bool claim_failed(const struct fs *fs)
 	return fs->claim->state == FAILED;
 }
 
+/* From the first beat on the block may hold our token: an unmount has to give it back. */
 bool claim_writing(const struct fs *fs)
 {
 	return fs->claim->state >= WRITE && fs->claim->state < CLAIMED;
@@ -69,6 +77,7 @@ uint64_t claim_deadline(const struct fs *fs)
 	return fs->claim->state == WAIT ? fs->claim->deadline : 0;
 }
 
+/* deadline is of clock_now(). Copies seen. */
 void claim_begin(struct fs *fs, const struct heartbeat_disk *seen, bool held, uint64_t deadline)
 {
 	struct claim *c = fs->claim;
@@ -81,12 +90,15 @@ void claim_begin(struct fs *fs, const struct heartbeat_disk *seen, bool held, ui
 			 (double)(deadline - clock_now()) / NS_PER_S);
 }
 
+/* For good: another mount has to be made to write again. */
 static void fail(struct claim *c, int code, const char *what)
 {
 	c->state = FAILED;
 	fs_freeze(c->fs, code, what);
 }
 
+/* A random token is what makes the beat ours: host, pid and time are for people to read. quiesce_ms tells the next
+ * mount how long commands of this session may execute after it is dead. */
 static void build(struct claim *c)
 {
 	struct heartbeat_disk *h = &c->own;
@@ -105,6 +117,7 @@ static void build(struct claim *c)
 	h->pid = put32((uint32_t)getpid());
 }
 
+/* VERIFY reads back after a while, not at once: somebody else's beat may be on its way (VERIFY_MS). */
 static void beat_done(struct run *run, int status)
 {
 	struct claim *c = run->owner;
@@ -117,6 +130,7 @@ static void beat_done(struct run *run, int status)
 	c->next = clock_now() + (c->state == VERIFY ? VERIFY_MS : HEARTBEAT_MS) * NS_PER_MS;
 }
 
+/* The counter is what others watch. Copied to the run, for own is read by fs_reclaim. */
 static void beat(struct claim *c)
 {
 	c->own.counter = put64(get64(c->own.counter) + 1);
@@ -127,6 +141,7 @@ static void beat(struct claim *c)
 	run_write(c->run, c->fs->workers[0].lane, HEARTBEAT_BLOCK, IO_FUA | IO_URGENT, beat_done);
 }
 
+/* Is it still what was seen when the mount began? (Any thread; h is private memory.) */
 /* Is it still what was seen when the mount began? (Any thread; h is private memory.) */
 static bool same_as_seen(const struct claim *c, const struct heartbeat_disk *h)
 {
@@ -149,6 +164,8 @@ static void wait_again(struct claim *c, const struct heartbeat_disk *now)
 	log_info("the heartbeat changed meanwhile; writing begins in %.1f s if it does not change again", ms / 1000.0);
 }
 
+/* The epoch goes up only here, in memory: nothing of the new one is on the device before the first checkpoint. It
+ * is copied out of the run before it is judged: a target may write to that. */
 static void check_done(struct run *run, int status)
 {
 	struct claim *c = run->owner;
@@ -169,6 +186,7 @@ static void check_done(struct run *run, int status)
 	}
 }
 
+/* Blocks worker 0 while it reads and perhaps erases, once a mount: what else it has to do waits. */
 static void settle(struct claim *c)
 {
 	/* Who beat meanwhile may have been alive after we read: what he wrote then he may have acknowledged. */
@@ -180,6 +198,7 @@ static void settle(struct claim *c)
 		c->state = CHECKPOINT;
 }
 
+/* Two may have checked before either wrote; the later beat stands, and the other one finds it here. */
 static void verify_done(struct run *run, int status)
 {
 	struct claim *c = run->owner;
@@ -214,6 +233,7 @@ static void still_ours(struct run *run, int status)
 		beat(c); /* also over a block that cannot be read */
 }
 
+/* Under the lock, so that no op adds itself to the waiters after it has found writable false. */
 static void claimed(struct claim *c)
 {
 	struct fs *fs = c->fs;
@@ -228,6 +248,7 @@ static void claimed(struct claim *c)
 	waiters_wake(&wake, 0);
 }
 
+/* Moves one step at most; the return value says when to come again, in ns. */
 uint64_t claim_tick(struct fs *fs)
 {
 	struct claim *c = fs->claim;
@@ -262,6 +283,7 @@ uint64_t claim_tick(struct fs *fs)
 	return NS_PER_MS;
 }
 
+/* A token of zeros: nobody holds it, and the next mount need not wait. */
 int claim_release(struct fs *fs)
 {
 	struct claim *c = fs->claim;
@@ -280,6 +302,7 @@ int claim_release(struct fs *fs)
 /* The control thread may ask while the last worker takes the file system down. */
 static pthread_mutex_t reclaim_mutex = PTHREAD_MUTEX_INITIALIZER;
 
+/* With the mutex: after this returns the control thread is not inside reclaim() with this fs. */
 void claim_forget_self(struct fs *fs)
 {
 	if (!fs->conf.self)
@@ -289,6 +312,8 @@ void claim_forget_self(struct fs *fs)
 	pthread_mutex_unlock(&reclaim_mutex);
 }
 
+/* After a reconnect, before anything is written again (DESIGN, "Two mounts"). A read error is returned, and freezes
+ * nothing. */
 static int reclaim(struct fs *fs, struct ns *ns)
 {
 	struct heartbeat_disk h;

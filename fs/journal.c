@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The journal's ring and its RECORDS buffers: building, writing, waiting. journal.h has the states and what holds.
+ *  1. A record is in exactly one place: idle, open, closed (a queue in order of seq) or flying.
+ *  2. tail <= head, both without wrapping; head - tail <= len. head moves when a record is closed, tail when a
+ *     checkpoint is durable.
+ *  3. Buffers are taken at mount and kept: that something gets durable must not depend on free frames.
+ *  4. The mutex is held for memory work only; I/O and wake-ups come after it. */
 #include "fs/journal.h"
 
 #include <assert.h>
@@ -9,6 +15,7 @@
 #include "fs/checkpoint.h"
 #include "fs/txn.h"
 
+/* Open, flying, and two between: so that transactions go on while the device is slow, for a while. */
 #define RECORDS 4u
 #define RECORD_BLOCKS (RECORD_MAX / FS_BLOCK)
 
@@ -21,6 +28,8 @@ struct record {
 	uint32_t len, count;
 };
 
+/* want_seq: up to where somebody waits. committed_gen goes into each record: a mount that finds an older superblock
+ * knows that the newer one has rotted. */
 struct journal {
 	pthread_mutex_t mutex;     /* everything here */
 	struct record record[RECORDS];
@@ -36,6 +45,7 @@ struct journal {
 	struct worker *flusher;
 };
 
+/* On failure journal_free takes what there is. */
 int journal_new(struct fs *fs)
 {
 	struct journal *j = calloc(1, sizeof(*j));
@@ -62,6 +72,7 @@ int journal_new(struct fs *fs)
 	return 0;
 }
 
+/* After all I/O has ended: a record in flight would be written from memory that is somebody else's. */
 void journal_free(struct fs *fs)
 {
 	struct journal *j = fs->journal;
@@ -76,6 +87,7 @@ void journal_free(struct fs *fs)
 	fs->journal = NULL;
 }
 
+/* The sequence number is given when a record is opened, so that waiters can name it. Mutex held. */
 static void open_record(struct journal *j)
 {
 	struct list *l = list_pop(&j->idle);
@@ -87,6 +99,7 @@ static void open_record(struct journal *j)
 	j->open->count = 0;
 }
 
+/* Before anybody else runs. Position 0 of the counting is the ring's start, so that pos is one, too. */
 void journal_restart(struct fs *fs, uint64_t pos, uint64_t seq, uint32_t prev_crc)
 {
 	struct journal *j = fs->journal;
@@ -116,6 +129,7 @@ static void close_record(struct journal *j)
 	memcpy(h->uuid, r->fs->uuid, sizeof(h->uuid));
 	h->crc = put32(crc32c(h, r->len));
 	j->prev_crc = get32(h->crc);
+	/* A record does not wrap: the blocks to the end of the ring are skipped, and count as used until released. */
 	if (offset + blocks > j->len)
 		j->head += j->len - offset;
 	r->total = j->head;
@@ -130,6 +144,8 @@ static bool ring_full(const struct journal *j)
 	return j->head + 4 * RECORD_BLOCKS - j->tail > j->len;
 }
 
+/* Room for TXN_MAX at least, in the ring and in a buffer. Only a checkpoint frees the ring; buffers come back by
+ * themselves, as records become durable. */
 int journal_ready(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -153,6 +169,7 @@ int journal_ready(struct op *op)
 
 static void pump(struct journal *, struct worker *);
 
+/* journal_ready has made sure that there is an idle record if this one is full. */
 void journal_append(struct worker *w, const void *txn, uint32_t len)
 {
 	struct fs *fs = w->fs;
@@ -177,6 +194,8 @@ void journal_append(struct worker *w, const void *txn, uint32_t len)
 		checkpoint_request(fs);
 }
 
+/* All that is committed is in records up to cut->seq; recovery begins with the next one, at cut->pos. Those records
+ * may still be under way: they need not become durable for the checkpoint, which holds their changes itself. */
 void journal_cut(struct fs *fs, struct journal_cut *cut)
 {
 	struct journal *j = fs->journal;
@@ -194,6 +213,7 @@ void journal_cut(struct fs *fs, struct journal_cut *cut)
 	pthread_mutex_unlock(&j->mutex);
 }
 
+/* Waiters for room look again. */
 void journal_release(struct fs *fs, const struct journal_cut *cut, uint64_t gen)
 {
 	struct journal *j = fs->journal;
@@ -209,6 +229,8 @@ void journal_release(struct fs *fs, const struct journal_cut *cut, uint64_t gen)
 
 /* ---- writing ---- */
 
+/* Call-back of the lane that pump used. A record that could not be written freezes: what follows it in the ring
+ * would never be found. The buffer goes back in either case. */
 static void record_done(struct io *io, int status)
 {
 	struct record *r = container_of(io, struct record, io);
@@ -235,6 +257,7 @@ static void record_done(struct io *io, int status)
 		pump(j, w);
 }
 
+/* IO_URGENT: slots are kept for it, or data that waits for a commit could keep the commit waiting. */
 static void write_record(struct journal *j, struct worker *w)
 {
 	struct record *r = j->flying;
@@ -249,6 +272,7 @@ static void write_record(struct journal *j, struct worker *w)
 	lane_submit(w->lane, &r->io);
 }
 
+/* The data is durable: now the record may be (journal.h, invariant 3). A Flush that failed is as bad as a write. */
 static void flushed(struct io *io, int status)
 {
 	struct journal *j = container_of(io, struct journal, flush);
@@ -259,7 +283,8 @@ static void flushed(struct io *io, int status)
 		write_record(j, j->flusher);
 }
 
-/* Sends the next record if none is in flight. No locks held. */
+/* Sends the next record if none is in flight. No locks held. An open record is closed early only if somebody waits
+ * for it and nothing older is queued: so those who commit during one write share the next (group commit). */
 static void pump(struct journal *j, struct worker *w)
 {
 	struct fs *fs = w->fs;
@@ -281,6 +306,7 @@ static void pump(struct journal *j, struct worker *w)
 	j->flying = list_entry(list_pop(&j->closed), struct record, link);
 	j->flusher = w;
 	pthread_mutex_unlock(&j->mutex);
+	/* Without a volatile cache, or with nothing in it that matters, completed writes are durable. */
 	if (!ns_info(fs->ns)->vwc || ns_unflushed(fs->ns) == 0) {
 		write_record(j, w);
 		return;
@@ -292,6 +318,7 @@ static void pump(struct journal *j, struct worker *w)
 	lane_submit(w->lane, &j->flush);
 }
 
+/* No error and no waiting: txn_sync is for those who want to know. */
 void journal_commit(struct worker *w)
 {
 	struct journal *j = w->fs->journal;
@@ -303,6 +330,7 @@ void journal_commit(struct worker *w)
 	pump(j, w);
 }
 
+/* The flag is read without the mutex: who registers after fs->frozen was set sees that itself. */
 void journal_wake(struct fs *fs, int status)
 {
 	struct journal *j = fs->journal;
@@ -316,6 +344,7 @@ void journal_wake(struct fs *fs, int status)
 	waiters_wake(&wake, status);
 }
 
+/* The open record may still have content; nothing of it is under way. */
 bool journal_idle(struct fs *fs)
 {
 	struct journal *j = fs->journal;
@@ -337,6 +366,8 @@ void journal_info(struct fs *fs, uint64_t *used_blocks, uint64_t *records)
 	pthread_mutex_unlock(&j->mutex);
 }
 
+/* The target is fixed at the first run: transactions that come later do not delay this one. An open record without
+ * content does not count. */
 int txn_sync(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -368,6 +399,8 @@ int txn_sync(struct op *op)
 
 /* ---- reading ---- */
 
+/* Everything that chains is compared before the checksum, which is over the record's own length only: what lies
+ * behind it is of older records. Any failure means that the chain ends here; it need not be damage. */
 int record_check(const void *data, size_t len, const uint8_t uuid[16], uint64_t epoch, uint64_t seq, uint32_t prev_crc)
 {
 	const struct record_disk *h = data;

@@ -15,12 +15,14 @@
 #include "fs/tree_edit.h"
 #include "fs/txn_core.h"
 
+/* Records are kept in memory between the passes: the ring is at most 64 MiB. */
 struct scan {
 	struct fs *fs;
 	uint8_t **record;          /* malloc'd, each of its own length */
 	size_t n, room;
 };
 
+/* -ENOMEM leaves s as it was; replay_journal frees it. */
 static int keep(struct scan *s, const void *data, size_t len)
 {
 	uint8_t *copy;
@@ -42,7 +44,9 @@ static int keep(struct scan *s, const void *data, size_t len)
 	return 0;
 }
 
-/* The record that follows, at pos or, if there is none, at the ring's head. *len 0: the chain ends here. */
+/* The record that follows, at pos or, if there is none, at the ring's head: a writer that had no room before the
+ * end went there. *len 0: the chain ends here. The length is believed only for how much to read; record_check
+ * compares it. */
 static int next_record(struct scan *s, struct replay *r, uint64_t *pos, uint8_t *buf, uint32_t *len)
 {
 	struct fs *fs = s->fs;
@@ -70,6 +74,8 @@ static int next_record(struct scan *s, struct replay *r, uint64_t *pos, uint8_t 
 	return 0;
 }
 
+/* committed_gen above the superblock's: a newer one was durable when the record was written, and cannot be found
+ * any more. scanned bounds the walk: a ring cannot hold more. */
 static int scan_chain(struct scan *s, struct replay *r)
 {
 	uint64_t pos = get64(s->fs->super.journal_pos), size = get64(s->fs->super.journal_len), scanned = 0;
@@ -102,6 +108,7 @@ static int scan_chain(struct scan *s, struct replay *r)
 
 /* ---- walking a record's bytes ---- */
 
+/* Borrows the record's bytes. */
 struct walk {
 	const uint8_t *p, *end;
 };
@@ -113,6 +120,7 @@ struct change {
 	uint16_t len;
 };
 
+/* The checksum held, so damage is unlikely here; lengths are checked all the same, for images can be made by hand. */
 static int next_change(struct walk *w, struct change *c)
 {
 	struct txnop_disk d;
@@ -131,6 +139,7 @@ static int next_change(struct walk *w, struct change *c)
 	return 0;
 }
 
+/* Pass 1: what any transaction makes live is held, also if a later one frees it again. */
 static int check_change(struct fs *fs, const struct change *c)
 {
 	struct extent_disk e;
@@ -148,6 +157,7 @@ static int check_change(struct fs *fs, const struct change *c)
 
 /* ---- applying ---- */
 
+/* All keys are asked for before parking once. Not there is fine: puts make new ones. */
 static int gather(struct op *op, struct walk w, uint32_t nops)
 {
 	struct change c;
@@ -168,6 +178,7 @@ static int gather(struct op *op, struct walk w, uint32_t nops)
 	return err ? err : parked;
 }
 
+/* An error leaves the tree in memory half changed: the mount is given up then, and the device is as it was. */
 static int apply(struct fs *fs, struct walk w, uint32_t nops)
 {
 	struct change c;
@@ -186,7 +197,8 @@ static int apply(struct fs *fs, struct walk w, uint32_t nops)
 	return err ? err : atomic_load(&fs->frozen); /* the tree turned out to be damaged */
 }
 
-/* op->in: the transaction's bytes. */
+/* op->in: the transaction's bytes. Exclusive lock for the sake of the functions it calls; nobody else is there yet.
+ * No reserve is left out of reach: what was committed once has to fit again. */
 static int replay_txn(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -236,6 +248,7 @@ static int each_txn(struct fs *fs, const uint8_t *record, int (*fn)(struct fs *,
 	return 0;
 }
 
+/* Pass 1. */
 static int hold_txn(struct fs *fs, const uint8_t *bytes, const struct txn_disk *t)
 {
 	struct walk w = { .p = bytes + sizeof(*t), .end = bytes + get32(t->length) };
@@ -250,6 +263,7 @@ static int hold_txn(struct fs *fs, const uint8_t *bytes, const struct txn_disk *
 	return err;
 }
 
+/* Pass 2. Ops cannot run out: this is the only one. */
 static int apply_txn(struct fs *fs, const uint8_t *bytes, const struct txn_disk *t)
 {
 	struct op *op = op_new(&fs->workers[0]);
@@ -262,6 +276,7 @@ static int apply_txn(struct fs *fs, const uint8_t *bytes, const struct txn_disk 
 	return err;
 }
 
+/* FUA: gone for good before the first checkpoint writes anything that they would not fit to. */
 static int erase_blocks(struct fs *fs, uint64_t block, uint32_t n)
 {
 	static const uint8_t zeros[SUPER_BLOCKS * FS_BLOCK];
@@ -269,7 +284,8 @@ static int erase_blocks(struct fs *fs, uint64_t block, uint32_t n)
 	return ns_write_sync(fs->ns, block, n, zeros, IO_FUA);
 }
 
-/* The slots that are newer than what was read; never the one that was read. */
+/* The slots that are newer than what was read; never the one that was read. Each round finds the newest one; a dead
+ * session had at most one under way, so more rounds than slots are somebody who lives. */
 static int settle_supers(struct fs *fs, bool erase)
 {
 	struct super_disk now;
@@ -292,7 +308,7 @@ static int settle_supers(struct fs *fs, bool erase)
 	}
 }
 
-/* Without its first block the first late record ends the chain. */
+/* Without its first block the first late record ends the chain. Begins where the recovered chain ended. */
 static int settle_journal(struct fs *fs, bool erase)
 {
 	struct scan s = { .fs = fs };
@@ -322,6 +338,7 @@ int replay_settle(struct fs *fs, bool erase)
 	return err ? err : settle_journal(fs, erase);
 }
 
+/* An empty journal is the usual case after a clean unmount: no record, next_pos at the cut. */
 int replay_journal(struct fs *fs, struct replay *r)
 {
 	struct scan s = { .fs = fs };
