@@ -16,6 +16,7 @@ done
 . "$(dirname "$0")/../shell/lib.sh"
 
 RANDOM=$seed
+slack=$((slack * 4)) # nothing here measures time, and the load is meant to be high
 recorder='' churn=''
 declare -A count=([daemon]=0 [target]=0 [both]=0 [copy]=0)
 
@@ -42,6 +43,20 @@ load_start() {
 	churn &
 	churn=$!
 	children=("$target_pid" "$daemon_pid" "$recorder" "$churn")
+}
+
+# Where its threads are, should it not die.
+kill_daemon_hard() {
+	local pid=$daemon_pid since=$SECONDS
+	kill -9 "$pid"
+	if ! wait_for 10 gone "$pid"; then
+		grep -H . "/proc/$pid"/task/*/{stat,wchan,stack} >"$work/stuck.log" 2>&1 || true
+		fail "round $round (seed $seed): the daemon does not die"
+	fi
+	[ $((SECONDS - since)) -lt 5 ] || note "round $round: the daemon took $((SECONDS - since)) s to die"
+	wait "$pid" 2>/dev/null || true
+	fusermount3 -u -z "$mnt" 2>/dev/null || umount -l "$mnt" || fail "cannot take the dead mount away"
+	daemon_pid=
 }
 
 load_gone() { gone "$recorder" && gone "$churn"; }
@@ -73,7 +88,7 @@ mount_and_check() { # WHAT
 }
 
 kill_one_daemon() {
-	kill_daemon
+	kill_daemon_hard
 	load_stop
 	mount_and_check daemon
 	load_start
@@ -83,9 +98,9 @@ kill_both() {
 	if [ $((RANDOM % 2)) = 0 ]; then
 		kill -9 "$target_pid" || true
 		random_ms 0 50
-		kill_daemon
+		kill_daemon_hard
 	else
-		kill_daemon
+		kill_daemon_hard
 		random_ms 0 50
 		kill -9 "$target_pid" || true
 	fi

@@ -44,6 +44,28 @@ clean_one() {
 	[ "$(status cache_free_bytes)" = "$hits" ] || fail "scrub leaves something in the cache"
 }
 
+# While everything changes nothing is taken for damage.
+busy_one() {
+	local writer end i=0
+	dd if=/dev/urandom of="$work/busy" bs=1M count=15 status=none
+	while :; do
+		i=$((i + 1))
+		cp "$work/busy" "$mnt/busy-$((i % 3))" && echo $i >"$mnt/folder/small-$((i % 300))" && sync -f "$mnt"
+		rm -f "$mnt/busy-$(((i + 1) % 3))"
+	done 2>/dev/null &
+	writer=$!
+	children+=("$writer")
+	end=$((SECONDS + 5))
+	while [ $SECONDS -lt $end ]; do
+		scrub
+		[ $code = 0 ] || fail "under load: ended with $code: $(cat "$work/scrub.json" "$work/scrub.err")"
+	done
+	kill "$writer"
+	wait "$writer" 2>/dev/null || true
+	rm -f "$mnt"/busy-*
+	sync -f "$mnt"
+}
+
 slow_one() {
 	local begin took
 	begin=$(now_ms)
@@ -81,6 +103,7 @@ fill
 remount_fs
 clean_one
 slow_one
+busy_one
 damaged_one
 damaged_node
 code=0

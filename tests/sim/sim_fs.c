@@ -227,6 +227,8 @@ void sim_crash(struct sim *s, enum sim_fate fate)
 		list_del(&c->link);
 		if (c->done)
 			op_free(c->op);
+		else /* it waits for frames, say, which nobody hands out any more: what it has goes with the process */
+			op_unpin_runs(c->op);
 		c->op = NULL;
 	}
 	fs_abandon(s->fs);

@@ -456,6 +456,32 @@ static int checkpoint_takes_long(struct sim *s)
 	return 0;
 }
 
+/* The daemon is killed while reads wait for page frames, each with a part of what it needs. */
+static int killed_while_reads_wait(struct sim *s)
+{
+	struct sim_call c[14];
+	uint64_t x = make(s, "x");
+
+	for (uint64_t i = 0; i < ARRAY_SIZE(c); i++)
+		MUST(put(s, x, i * MiB, (uint8_t)(1 + i), 1 * MiB) == 0);
+	MUST(sim_unmount(s) == 0 && sim_mount(s) == 0 && sim_wait_writable(s) == 0);
+	for (unsigned rounds = 0; rounds < 6; rounds++) {
+		for (unsigned i = 0; i < ARRAY_SIZE(c); i++) {
+			sim_call_init(s, &c[i], fs_read);
+			c[i].op->ino = x;
+			c[i].op->off = i * MiB;
+			c[i].op->len = 1 * MiB;
+			sim_start(s, &c[i]);
+		}
+		for (unsigned i = 0; i < rounds * 4; i++)
+			if (!sim_step(s))
+				sim_pass(s);
+		sim_crash(s, FATE_NEVER);
+		MUST(sound(s) == 0 && is(s, x, 3 * MiB, 4, 1 * MiB));
+	}
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(struct sim *);
@@ -473,6 +499,7 @@ static const struct {
 	{"stopped_and_continued", stopped_and_continued},
 	{"record_of_another_history", record_of_another_history},
 	{"checkpoint_takes_long", checkpoint_takes_long},
+	{"killed_while_reads_wait", killed_while_reads_wait},
 };
 
 static int run(size_t i)
