@@ -4,6 +4,7 @@
 
 #include <json-c/json.h>
 
+/* Never dereferenced as struct json: the two names keep json-c out of every other file. */
 static struct json_object *in(struct json *j)
 {
 	return (struct json_object *)(void *)j;
@@ -19,6 +20,7 @@ struct json *json_new(void)
 	return out(json_object_new_object());
 }
 
+/* Anything but an object at the top is refused: all that we write are objects. The caller frees. */
 struct json *json_parse(const char *text)
 {
 	struct json_object *o = json_tokener_parse(text);
@@ -30,11 +32,14 @@ struct json *json_parse(const char *text)
 	return out(o);
 }
 
+/* NULL is fine; children go with their parent. */
 void json_free(struct json *j)
 {
 	json_object_put(in(j));
 }
 
+/* Takes value, also where it cannot be added. A parent that could not be made (NULL) swallows it: the report ends
+ * short. */
 static void add(struct json *j, const char *key, struct json_object *value)
 {
 	if (!j || !value || json_object_object_add(in(j), key, value))
@@ -56,6 +61,7 @@ void json_add_bool(struct json *j, const char *key, bool value)
 	add(j, key, json_object_new_boolean(value));
 }
 
+/* Borrowed from the parent that owns it; NULL (no memory) may be used further on. */
 struct json *json_add_array(struct json *j, const char *key)
 {
 	struct json_object *a = json_object_new_array();
@@ -78,6 +84,7 @@ struct json *json_append(struct json *array)
 	return out(o);
 }
 
+/* The text is the object's, good until it is printed again or freed. */
 const char *json_print(struct json *j)
 {
 	const char *text = j ? json_object_to_json_string_ext(in(j), JSON_C_TO_STRING_PRETTY |
@@ -86,6 +93,7 @@ const char *json_print(struct json *j)
 	return text ? text : "{}";
 }
 
+/* Borrowed; NULL if j is NULL or has no such key. */
 static struct json_object *get(struct json *j, const char *key)
 {
 	struct json_object *value = NULL;
@@ -93,6 +101,7 @@ static struct json_object *get(struct json *j, const char *key)
 	return j && json_object_object_get_ex(in(j), key, &value) ? value : NULL;
 }
 
+/* Borrowed. A value of another type is given as its JSON text. */
 const char *json_text(struct json *j, const char *key)
 {
 	struct json_object *value = get(j, key);
@@ -115,6 +124,7 @@ bool json_flag(struct json *j, const char *key)
 	return value && json_object_get_boolean(value);
 }
 
+/* In the array's order. No array under key: no call. */
 void json_each(struct json *j, const char *key, void (*each)(struct json *, void *arg), void *arg)
 {
 	struct json_object *a = get(j, key);

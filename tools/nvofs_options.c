@@ -29,6 +29,7 @@ static const char usage_text[] =
 	"  suid, dev, noexec, sync, noatime, ..., and the keys of NAMESPACE (hdr-digest, data-digest,\n"
 	"  keep-alive-tmo=S, ...). nvofs(8) has them all.\n";
 
+/* address: the namespace's name with the keys from -o added to it. log_file and the like borrow argv. */
 struct parser {
 	struct nvofs_options *o;
 	char address[1024];
@@ -36,6 +37,7 @@ struct parser {
 	size_t why_len;
 };
 
+/* One line for the user; always -EINVAL. */
 static int __attribute__((format(printf, 2, 3))) refuse(struct parser *p, const char *format, ...)
 {
 	va_list ap;
@@ -48,6 +50,7 @@ static int __attribute__((format(printf, 2, 3))) refuse(struct parser *p, const 
 
 /* ---- one option of -o ---- */
 
+/* By name, with or without a value. */
 static bool listed(const char *const *list, size_t n, const char *option, size_t name_len)
 {
 	for (size_t i = 0; i < n; i++)
@@ -56,6 +59,7 @@ static bool listed(const char *const *list, size_t n, const char *option, size_t
 	return false;
 }
 
+/* Accepted without effect: mount(8) passes on what stands in fstab. Access times, for one, are never kept here. */
 static bool is_mounts_business(const char *option, size_t name_len)
 {
 	static const char *const names[] = {
@@ -71,6 +75,7 @@ static bool is_mounts_business(const char *option, size_t name_len)
 	       listed(names, ARRAY_SIZE(names), option, name_len);
 }
 
+/* Handed on: libfuse sorts out which of these are its own and which the kernel's. */
 static bool is_fuses(const char *option, size_t name_len)
 {
 	static const char *const names[] = { "suid", "nosuid", "dev", "nodev", "exec", "noexec", "async", "sync",
@@ -80,6 +85,7 @@ static bool is_fuses(const char *option, size_t name_len)
 	return listed(names, ARRAY_SIZE(names), option, name_len);
 }
 
+/* nvme-cli's names. What identifies the target (transport, traddr, nqn) belongs into NAMESPACE only. */
 static bool is_namespaces(const char *option, size_t name_len)
 {
 	static const char *const names[] = { "nsid", "uuid", "nguid", "hostnqn", "hostid", "host-traddr", "host-iface",
@@ -99,6 +105,7 @@ static int append(struct parser *p, char *to, size_t len, const char *separator,
 	return 0;
 }
 
+/* Both forms of a name take keys, with separators of their own; ns_addr_parse judges the value. */
 static int add_key(struct parser *p, const char *option)
 {
 	bool uri = !strncmp(p->address, "nvme+", 5);
@@ -106,6 +113,7 @@ static int add_key(struct parser *p, const char *option)
 	return append(p, p->address, sizeof(p->address), !uri ? "," : strchr(p->address, '?') ? "&" : "?", option);
 }
 
+/* value is NULL without a '='. */
 static int take_number(struct parser *p, const char *name, const char *value, uint64_t least, uint64_t most,
 		       uint64_t *out)
 {
@@ -116,6 +124,7 @@ static int take_number(struct parser *p, const char *name, const char *value, ui
 	return 0;
 }
 
+/* Negative ones and NaN fail the comparison. */
 static int take_seconds(struct parser *p, const char *name, const char *value, double *out)
 {
 	char *end = NULL;
@@ -166,6 +175,7 @@ static int take_valued(struct parser *p, const char *name, const char *value)
 	return 1;
 }
 
+/* Exact words only. The last one of a pair wins, as in fstab. */
 static bool take_flag(struct nvofs_options *o, const char *option)
 {
 	const struct {
@@ -188,6 +198,7 @@ static bool take_flag(struct nvofs_options *o, const char *option)
 	return false;
 }
 
+/* Ours before the others', for some names are in several lists (rw, writeback, pin). */
 static int take_option(struct parser *p, char *option)
 {
 	size_t name_len = strcspn(option, "=");
@@ -209,6 +220,7 @@ static int take_option(struct parser *p, char *option)
 	return refuse(p, "option '%s' is not known", option);
 }
 
+/* Changes list (argv), in which values stay borrowed. */
 static int take_options(struct parser *p, char *list)
 {
 	int err = 0;
@@ -221,6 +233,8 @@ static int take_options(struct parser *p, char *list)
 
 /* ---- the whole ---- */
 
+/* An eighth of memory at most, since it is locked where a fabric registers it. allow_other needs root or
+ * user_allow_other in fuse.conf, so it is root's default only. */
 static void defaults(struct nvofs_options *o)
 {
 	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -234,6 +248,7 @@ static void defaults(struct nvofs_options *o)
 	o->pin = true;
 }
 
+/* Absolute, since the daemon leaves its directory. ENOTCONN is what a mount point without its daemon answers. */
 static int take_mountpoint(struct parser *p, const char *path)
 {
 	struct nvofs_options *o = p->o;

@@ -13,8 +13,10 @@
 #include "tools/nvofs.h"
 #include "transport/ns.h"
 
+/* Counters of running workers: each is exact, together they are a moment's blur. */
 #define READ(counter) atomic_load_explicit(&(counter), memory_order_relaxed)
 
+/* Blocks are counted, not bytes; block_size says of how many. */
 static void add_fs(struct json *j, struct fs *fs)
 {
 	struct fs_info i;
@@ -44,6 +46,7 @@ static void add_fs(struct json *j, struct fs *fs)
 	json_add_number(j, "pending_frees", i.pending_frees);
 }
 
+/* kato_ms 0: no keep-alive. dead_ms: how long after a loss commands may still execute (base 9.6). */
 static void add_ns(struct json *j, const struct ns *ns)
 {
 	const struct ns_info *i = ns_info(ns);
@@ -68,6 +71,7 @@ static void add_ns(struct json *j, const struct ns *ns)
 	json_add_number(j, "unflushed_bytes", ns_unflushed(ns));
 }
 
+/* In bytes, but for hits and the like, which count runs or look-ups. */
 static void add_cache(struct json *j, const struct cache *cache)
 {
 	struct cache_stats s;
@@ -98,6 +102,8 @@ static const char *const sum_names[NR_SUMS] = {
 	"reissued", "io_errors",
 };
 
+/* copied_written includes what the lanes copied; copied_read does not include staged_read: that is the wire's, and
+ * counted apart since it depends on the fabric. */
 static void add_workers(struct json *j, struct fs *fs)
 {
 	uint64_t sum[NR_SUMS] = { 0 };
@@ -127,6 +133,8 @@ static void add_workers(struct json *j, struct fs *fs)
 		json_add_number(j, sum_names[i], sum[i]);
 }
 
+/* The locks it takes are never held across I/O, so it answers while the target is away. Keys that were given out once
+ * stay: scripts read them. What does not fit gives an empty object, never half of one. */
 void nvofs_status(const struct nvofs_running *r, char *buf, size_t len)
 {
 	struct json *j = json_new();

@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "tools/json.h"
 
+/* An empty word continues the row above. */
 static void __attribute__((format(printf, 2, 3))) row(const char *word, const char *format, ...)
 {
 	va_list ap;
@@ -21,6 +22,7 @@ static void __attribute__((format(printf, 2, 3))) row(const char *word, const ch
 	putchar('\n');
 }
 
+/* A size as text, by value: lives to the end of the printf that uses it, any number of them at once. */
 struct size_text {
 	char text[32];
 };
@@ -32,6 +34,7 @@ static struct size_text size(uint64_t bytes)
 	size_print(bytes, s.text, sizeof(s.text));
 	return s;
 }
+/* Missing keys are 0, false and "" (json.h): an older daemon's answer shows as such. */
 #define SIZE(j, key) (size(json_number(j, key)).text)
 #define N(j, key) json_number(j, key)
 
@@ -40,6 +43,7 @@ static double percent(uint64_t part, uint64_t whole)
 	return whole ? 100.0 * (double)part / (double)whole : 0;
 }
 
+/* The worst state is named first: frozen beats read-only, which beats not having claimed yet. */
 static void show_space(struct json *j)
 {
 	uint64_t unit = N(j, "block_size"), all = N(j, "nblocks") * unit, avail = N(j, "avail_blocks") * unit;
@@ -58,6 +62,7 @@ static void show_space(struct json *j)
 	    N(j, "checkpoints"));
 }
 
+/* "again" are commands that were sent once more after a loss of the association, or a status that allows it. */
 static void show_link(struct json *j)
 {
 	row("target", "%s, %s, %" PRIu64 " reconnects", json_text(j, "address"),
@@ -72,6 +77,7 @@ static void show_link(struct json *j)
 	    N(j, "io_errors"));
 }
 
+/* hits count runs that were found, not bytes; a reader that had to wait counts as a miss only (cache/cache.h). */
 static void show_work(struct json *j)
 {
 	uint64_t hits = N(j, "cache_hits"), misses = N(j, "cache_misses");
@@ -87,6 +93,7 @@ static void show_work(struct json *j)
 	    N(j, "readahead_issued"), N(j, "readahead_hit"), N(j, "readahead_wasted"), N(j, "checksum_errors"));
 }
 
+/* j: what nvofs_status built. Rows may grow, scripts are to ask for JSON. */
 void show_status(struct json *j)
 {
 	row("mount", "%s on %s", json_text(j, "address"), json_text(j, "mountpoint"));
@@ -97,12 +104,15 @@ void show_status(struct json *j)
 	show_work(j);
 }
 
+/* One namespace of the subsystem. */
 static void show_list(struct json *namespace, void *arg)
 {
 	row("", "nsid %" PRIu64 ", %s, blocks of %" PRIu64, N(namespace, "nsid"), SIZE(namespace, "bytes"),
 	    N(namespace, "lba_size"));
 }
 
+/* "clean" is the superblock's word; a holder is named only if the heartbeat block names one, alive or not. Times
+ * are local ones: they are for the person in front of it. */
 static void show_fs(struct json *j)
 {
 	time_t since = (time_t)N(j, "holder_since");
@@ -121,6 +131,7 @@ static void show_fs(struct json *j)
 		row("holder", "%s, pid %" PRIu64 ", since %s", json_text(j, "holder"), N(j, "holder_pid"), when);
 }
 
+/* NGUID and UUID only where the namespace has them. */
 void show_identify(struct json *j)
 {
 	row("controller", "%s, serial %s, firmware %s, number %" PRIu64, json_text(j, "model"), json_text(j, "serial"),
@@ -139,6 +150,7 @@ void show_identify(struct json *j)
 	json_each(j, "namespaces", show_list, NULL);
 }
 
+/* One line an entry; arg counts them. */
 static void show_entry(struct json *e, void *arg)
 {
 	unsigned *n = arg;
@@ -148,6 +160,7 @@ static void show_entry(struct json *e, void *arg)
 	       json_text(e, "nqn"), json_text(e, "subtype"), json_flag(e, "needs_tls") ? ", TLS required" : "");
 }
 
+/* A discovery log may well be empty: said, so that nobody takes it for a failure. */
 void show_discover(struct json *j)
 {
 	unsigned n = 0;

@@ -14,9 +14,11 @@
 #include "fs/fs.h"
 #include "transport/ns.h"
 
+/* These tools have one queue and read little at a time; what may be locked decides between the two. */
 #define CACHE_BYTES (16 * MiB)
 #define CACHE_LEAST (4 * MiB)        /* fits into the memlock of 8 MiB that many systems give */
 
+/* The signal's number, or 0. Loops look at it between steps. */
 volatile sig_atomic_t tool_cancelled;
 
 /* On failure there is no cache. */
@@ -38,6 +40,9 @@ static int make_cache(struct tool_ns *t, size_t bytes)
 	return r;
 }
 
+/* text is borrowed for good. Without the right to lock much, a smaller cache is tried. fs_reclaim finds &t->fs,
+ * which is NULL until something is mounted: then there is nothing to defend after a reconnect. On failure nothing
+ * is left open. */
 int tool_ns_open(struct tool_ns *t, const char *text)
 {
 	struct ns_conf conf = { .nr_queues = 1, .reclaim = fs_reclaim, .reclaim_arg = &t->fs };
@@ -62,6 +67,7 @@ int tool_ns_open(struct tool_ns *t, const char *text)
 	return r;
 }
 
+/* The namespace first: until its wires are stopped the target may reach the cache's memory. */
 void tool_ns_close(struct tool_ns *t)
 {
 	if (t->ns)
@@ -77,6 +83,7 @@ static void on_signal(int signal_number)
 	tool_cancelled = signal_number;
 }
 
+/* SA_RESETHAND is what makes the second signal end the process, if a step hangs. */
 void tool_catch_signals(void)
 {
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
@@ -85,11 +92,13 @@ void tool_catch_signals(void)
 	sigaction(SIGTERM, &action, NULL);
 }
 
+/* Silent where nobody looks: a log does not want a line that is rewritten. what is borrowed. */
 void tool_progress_init(struct tool_progress *p, const char *what, bool wanted)
 {
 	*p = (struct tool_progress){ .what = what, .on = wanted && isatty(STDERR_FILENO) };
 }
 
+/* The clock is not read without a terminal: this is called in inner loops. */
 void tool_progress_show(struct tool_progress *p, uint64_t done, uint64_t total)
 {
 	uint64_t now = p->on ? clock_now() : 0;
@@ -102,6 +111,7 @@ void tool_progress_show(struct tool_progress *p, uint64_t done, uint64_t total)
 	fflush(stderr);
 }
 
+/* Before any message, or it would stand behind the percentage. " 100 %" and the colon are 7 characters. */
 void tool_progress_end(struct tool_progress *p)
 {
 	if (p->drawn)

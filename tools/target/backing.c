@@ -18,6 +18,7 @@
 #define PAGE 4096ull
 
 __attribute__((format(printf, 4, 5)))
+/* One line in why; returns err. */
 static int refuse(int err, char *why, size_t len, const char *format, ...)
 {
 	va_list ap;
@@ -28,6 +29,8 @@ static int refuse(int err, char *why, size_t len, const char *format, ...)
 	return err;
 }
 
+/* NORESERVE: a namespace may be larger than memory as long as it is mostly empty. Memory has no name of its own, so
+ * two ram: of a target differ by their numbers only (target.c, identity). */
 static int open_ram(struct backing *b, const char *spec, char *why, size_t why_len)
 {
 	if (size_parse(spec, &b->size) || !b->size)
@@ -67,6 +70,8 @@ static int fit_file(struct backing *b, const char *path, uint64_t want, bool cre
 	return 0;
 }
 
+/* O_EXCL, so that only a file which was really made here is cut to size. The lock goes with the descriptor. On
+ * failure backing_open closes what is open. */
 static int open_path(struct backing *b, const char *path, uint64_t want, char *why, size_t why_len)
 {
 	bool created = false;
@@ -172,6 +177,8 @@ int backing_read(struct backing *b, uint64_t offset, void *data, uint32_t len)
 	return 0;
 }
 
+/* RWF_DSYNC makes this write durable without flushing what others left in the page cache. Memory is never durable,
+ * and says nothing: who tests with it knows. */
 int backing_write(struct backing *b, uint64_t offset, const void *data, uint32_t len, bool durable)
 {
 	if (b->ram) {
@@ -232,6 +239,7 @@ static int zero_by_writing(struct backing *b, uint64_t offset, uint64_t len)
 	return err;
 }
 
+/* The cache is emptied first, or its dirty pages would bring the old bytes back later. */
 int backing_zero(struct backing *b, uint64_t offset, uint64_t len, bool durable)
 {
 	int err = 0;

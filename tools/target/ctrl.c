@@ -13,6 +13,7 @@ uint64_t ctrl_cap(const struct target *t)
 	       NVME_CAP_CSS_IOCS | 1ull << 59;
 }
 
+/* target->lock held, here, in next_cntlid and in find. */
 static bool cntlid_taken(struct target *t, uint16_t cntlid)
 {
 	list_for_each(l, &t->ctrls)
@@ -21,7 +22,8 @@ static bool cntlid_taken(struct target *t, uint16_t cntlid)
 	return false;
 }
 
-/* Numbers go round, so that a late command of an ended association does not meet its successor. */
+/* Numbers go round, so that a late command of an ended association does not meet its successor. FFF0h and above are
+ * reserved (base 6.3, CNTLID). */
 static uint16_t next_cntlid(struct target *t)
 {
 	do {
@@ -30,6 +32,8 @@ static uint16_t next_cntlid(struct target *t)
 	return t->last_cntlid;
 }
 
+/* q keeps a pointer to it, and counts as its first reference. Complete before it is in the list, where target_tick
+ * finds it. */
 struct ctrl *ctrl_new(struct queue *q, const struct connect_data_wire *data, uint32_t kato_ms, bool discovery)
 {
 	struct target *t = q->target;
@@ -55,6 +59,7 @@ struct ctrl *ctrl_new(struct queue *q, const struct connect_data_wire *data, uin
 	return c;
 }
 
+/* Without its admin queue it is on its way out: nobody may join it. */
 static struct ctrl *find(struct target *t, uint16_t cntlid)
 {
 	list_for_each(l, &t->ctrls) {
@@ -69,6 +74,8 @@ static struct ctrl *find(struct target *t, uint16_t cntlid)
 #define IN_DATA(field) (1u << 16 | (uint32_t)offsetof(struct connect_data_wire, field))
 #define IN_SQE(field) ((uint32_t)offsetof(struct sqe_wire, connect.field))
 
+/* *bad_param is where the first wrong parameter stands, whether that is used or not. The same host as on the admin
+ * queue, by both its names, or one host could join another's controller. */
 static uint16_t join_locked(struct queue *q, uint16_t qid, const struct connect_data_wire *data, uint32_t *bad_param)
 {
 	struct ctrl *c = find(q->target, get16(data->cntlid));
@@ -100,6 +107,8 @@ uint16_t ctrl_join(struct queue *q, uint16_t qid, const struct connect_data_wire
 	return status;
 }
 
+/* The admin queue takes all others with it: they are told to disconnect, and leave on their own threads, the last
+ * of which frees the controller. Outside of the lock nobody can find it any more. */
 void ctrl_leave(struct queue *q)
 {
 	struct target *t = q->target;
@@ -139,6 +148,7 @@ static bool cc_good(const struct ctrl *c, uint32_t cc)
 	return NVME_CC_IOSQES(cc) == 6 && NVME_CC_IOCQES(cc) == 4 && (css == NVME_CC_CSS_NVM || css == NVME_CC_CSS_ALL);
 }
 
+/* There is no status for a shutdown that failed: the log has to do. */
 static void flush_all(struct target *t)
 {
 	for (unsigned i = 0; i < t->nr_ns; i++)
@@ -146,6 +156,8 @@ static void flush_all(struct target *t)
 			log_error("%s: flushing failed", t->ns[i].backing.name);
 }
 
+/* Only changes count, as with real hardware. On the admin queue's thread. A CC that cannot be is told by CSTS.CFS,
+ * not by a status (base 3.1.4). */
 uint16_t ctrl_set_cc(struct ctrl *c, uint32_t cc)
 {
 	uint32_t old = c->cc, csts = c->csts;

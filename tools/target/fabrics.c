@@ -8,6 +8,7 @@
 #define IN_DATA(field) (1u << 16 | (uint32_t)offsetof(struct connect_data_wire, field))
 #define IN_SQE(field) ((uint32_t)offsetof(struct sqe_wire, connect.field))
 
+/* Connect Invalid Parameters: IPO and IATTR tell the host which one (base 6.3). */
 static uint16_t wrong(struct request *r, uint32_t param)
 {
 	r->cqe.connect_bad.ipo = put16((uint16_t)param);
@@ -15,6 +16,8 @@ static uint16_t wrong(struct request *r, uint32_t param)
 	return NVME_SC_CONNECT_INVALID_PARAM | NVME_STATUS_DNR;
 }
 
+/* SQSIZE is 0-based, and a queue of one entry could hold nothing. An admin queue may have 32 entries whatever
+ * --queue-size says. */
 static uint16_t connect_begin(struct queue *q, struct request *r)
 {
 	uint16_t sqsize = get16(r->sqe.connect.sqsize), entries = q->target->conf.queue_size;
@@ -28,6 +31,7 @@ static uint16_t connect_begin(struct queue *q, struct request *r)
 	return request_wants(r, REQUEST_TO_CTRL, sizeof(struct connect_data_wire));
 }
 
+/* No list: all hosts. */
 static bool host_allowed(const struct target *t, const char *hostnqn)
 {
 	for (unsigned i = 0; i < t->conf.nr_hosts; i++)
@@ -36,11 +40,13 @@ static bool host_allowed(const struct target *t, const char *hostnqn)
 	return !t->conf.nr_hosts;
 }
 
+/* At most 223 bytes and a zero byte: after this it can be used as a string. */
 static bool nqn_good(const char *nqn)
 {
 	return memchr(nqn, 0, 224) && !strncmp(nqn, "nqn.", 4);
 }
 
+/* Dynamic controllers only: a host that asks for a certain one gets none. Discovery is open to all hosts. */
 static uint16_t connect_admin(struct queue *q, struct request *r, const struct connect_data_wire *data)
 {
 	bool discovery = !strcmp(data->subnqn, NVME_DISCOVERY_NQN);
@@ -71,6 +77,7 @@ static uint16_t connect_io(struct queue *q, struct request *r, const struct conn
 	return status;
 }
 
+/* The data are checked in the order of their use; what is told to the host is the first that is wrong. */
 static uint16_t connect_execute(struct queue *q, struct request *r, void *buf)
 {
 	const struct connect_data_wire *data = buf;
@@ -96,6 +103,7 @@ static uint16_t connect_execute(struct queue *q, struct request *r, void *buf)
 	return 0;
 }
 
+/* Admin queue only; the size that is asked for must be the property's own (base 6.5). */
 static uint16_t property_get(struct queue *q, struct request *r, void *data)
 {
 	const struct ctrl *c = q->ctrl;
@@ -127,6 +135,7 @@ static uint16_t property_get(struct queue *q, struct request *r, void *data)
 	return wide ? INVALID_FIELD : 0;
 }
 
+/* CC is the only one that a host may write here. */
 static uint16_t property_set(struct queue *q, struct request *r, void *data)
 {
 	if (q->qid)

@@ -19,6 +19,7 @@ static int parse_count(const char *text, uint64_t *n)
 	return 0;
 }
 
+/* "N:STATUS", the status in hex. */
 static int parse_error_status(struct fault *f, const char *text)
 {
 	char *colon, *end, count[24];
@@ -37,6 +38,7 @@ static int parse_error_status(struct fault *f, const char *text)
 	return parse_count(count, &f->error_every);
 }
 
+/* Each --fault adds to those before it; the same one twice: the last counts. */
 int fault_parse(struct fault *f, const char *text, char *why, size_t why_len)
 {
 	const struct { const char *name; uint64_t *value; } counts[] = {
@@ -63,11 +65,13 @@ int fault_parse(struct fault *f, const char *text, char *why, size_t why_len)
 	return -EINVAL;
 }
 
+/* Counters are of the whole target, not of a queue: which command is hit depends on what the others do. */
 static bool every(uint64_t n, _Atomic uint64_t *counter)
 {
 	return n && (atomic_fetch_add_explicit(counter, 1, memory_order_relaxed) + 1) % n == 0;
 }
 
+/* One counter for all rules over commands, so that their numbers can be compared. The delay blocks this queue only. */
 enum fault_action fault_command(struct fault *f)
 {
 	uint64_t n;
@@ -84,6 +88,8 @@ enum fault_action fault_command(struct fault *f)
 	return f->error_every && n % f->error_every == 0 ? FAULT_ERROR : FAULT_NONE;
 }
 
+/* Under a good digest: only the file system's own checksums can notice. fault_corrupts_digest is for the wire to
+ * notice. */
 bool fault_corrupts_data(struct fault *f)
 {
 	return f->any && every(f->corrupt_data, &f->reads);

@@ -18,6 +18,7 @@ static uint32_t data_len(const struct request *r)
 	}
 }
 
+/* What there is: less for a discovery controller; the write cache's feature only if there is a cache. */
 static bool known(const struct queue *q, uint8_t fid)
 {
 	switch (fid) {
@@ -39,6 +40,7 @@ static bool known(const struct queue *q, uint8_t fid)
 	}
 }
 
+/* Of those that are known. */
 static bool changeable(uint8_t fid)
 {
 	return fid != NVME_FEAT_HOSTID && fid != NVME_FEAT_ARBITRATION && fid != NVME_FEAT_WRITE_ATOMICITY;
@@ -64,6 +66,7 @@ static uint32_t queues_granted(const struct queue *q)
 	return n | n << 16;
 }
 
+/* Default and saved values are the same (original), since nothing is saved. */
 static uint32_t current(const struct queue *q, uint8_t fid, bool original)
 {
 	const struct ctrl *c = q->ctrl;
@@ -84,6 +87,7 @@ static uint32_t current(const struct queue *q, uint8_t fid, bool original)
 	}
 }
 
+/* Capabilities (SEL 3) come in dw0 without data, whatever the feature. */
 uint16_t get_features_execute(struct queue *q, struct request *r, void *data)
 {
 	uint8_t fid = r->sqe.features.fid, sel = r->sqe.features.sel & 7;
@@ -116,6 +120,7 @@ uint16_t set_features_begin(struct queue *q, struct request *r)
 	return fid == NVME_FEAT_HOST_BEHAVIOR ? request_wants(r, REQUEST_TO_CTRL, HOST_BEHAVIOR_LEN) : 0;
 }
 
+/* What is granted does not depend on what was asked for: a host takes the smaller of both. FFFFh is not a count. */
 static uint16_t set_queues(struct queue *q, struct request *r, uint32_t value)
 {
 	if ((value & 0xffff) == 0xffff || value >> 16 == 0xffff)
@@ -124,6 +129,7 @@ static uint16_t set_queues(struct queue *q, struct request *r, uint32_t value)
 	return 0;
 }
 
+/* KATO takes effect at the next target_tick. */
 uint16_t set_features_execute(struct queue *q, struct request *r, void *data)
 {
 	struct ctrl *c = q->ctrl;

@@ -13,6 +13,8 @@ static void pad(char *field, size_t len, const char *text)
 	memcpy(field, text, MIN(n, len));
 }
 
+/* What an I/O and a discovery controller have in common. MDTS is a power of two in pages of CAP.MPSMIN (4096
+ * bytes). */
 static void id_common(const struct queue *q, struct id_ctrl_wire *id)
 {
 	const struct target *t = q->target;
@@ -35,6 +37,7 @@ static void id_common(const struct queue *q, struct id_ctrl_wire *id)
 	id->msdbd = 1;
 }
 
+/* IOCCSZ counts 16 bytes; a discovery controller takes no data in an I/O capsule, having no I/O queues. */
 static void id_discovery(const struct queue *q, struct id_ctrl_wire *id)
 {
 	id_common(q, id);
@@ -43,6 +46,7 @@ static void id_discovery(const struct queue *q, struct id_ctrl_wire *id)
 	snprintf(id->subnqn, sizeof(id->subnqn), "%s", NVME_DISCOVERY_NQN);
 }
 
+/* SQES and CQES: 2^6 and 2^4 bytes, required and maximum. RTD3E is in microseconds, temperatures in kelvin. */
 static void id_ctrl(const struct queue *q, struct id_ctrl_wire *id)
 {
 	const struct target *t = q->target;
@@ -64,6 +68,7 @@ static void id_ctrl(const struct queue *q, struct id_ctrl_wire *id)
 	id->ioccsz = put32((uint32_t)(sizeof(struct sqe_wire) + t->conf.incapsule) / 16);
 }
 
+/* Preferred sizes are 4096 bytes, in LBAs and 0-based: what the backing's page cache works with. */
 static void id_ns(const struct target *t, const struct target_ns *ns, struct id_ns_wire *id)
 {
 	uint16_t page = (uint16_t)(4096 / t->conf.lba_size - 1);
@@ -78,6 +83,7 @@ static void id_ns(const struct target *t, const struct target_ns *ns, struct id_
 	id->lbaf[0].lbads = (uint8_t)t->lba_shift;
 }
 
+/* Descriptors lie one behind the other; a length of 0 (the page is zeroed) ends the list. */
 static uint8_t *add_desc(uint8_t *out, uint8_t type, const void *id, uint8_t len)
 {
 	struct ns_desc_wire head = { .nidt = type, .nidl = len };
@@ -97,6 +103,7 @@ static void ns_descs(const struct target_ns *ns, uint8_t *out)
 	add_desc(out, NVME_NIDT_CSI, &csi, sizeof(csi));
 }
 
+/* Ascending, above the NSID that was given; all fit into one page, TARGET_NS_MAX being 64. */
 static uint16_t ns_list(const struct target *t, uint32_t after, le32 *out)
 {
 	if (after >= NVME_NSID_ALL - 1)
@@ -174,6 +181,7 @@ static uint16_t id_any(struct queue *q, struct request *r, void *data)
 	}
 }
 
+/* Always a whole page of 4096 bytes, whatever is in it. */
 uint16_t identify_begin(struct queue *q, struct request *r)
 {
 	if (q->ctrl->discovery && r->sqe.identify.cns != NVME_CNS_CTRL)

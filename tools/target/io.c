@@ -4,6 +4,7 @@
 #include "base/num.h"
 #include "tools/target/target.h"
 
+/* A held request never gets its completion: the host has to notice by itself. */
 static uint16_t inject(struct queue *q, struct request *r)
 {
 	switch (fault_command(&q->target->fault)) {
@@ -32,7 +33,8 @@ static uint16_t start(struct queue *q, struct request *r)
 	return status;
 }
 
-/* [slba, slba + n) as bytes. */
+/* [slba, slba + n) as bytes. range_fits cannot overflow, and nblocks was a size in bytes once, so the shifts cannot
+ * either. */
 static uint16_t range(struct queue *q, struct request *r, uint64_t slba, uint64_t n, uint64_t *offset, uint64_t *len)
 {
 	if (!range_fits(slba, n, r->ns->nblocks))
@@ -42,6 +44,7 @@ static uint16_t range(struct queue *q, struct request *r, uint64_t slba, uint64_
 	return 0;
 }
 
+/* Everything that can be refused is, before data move (target.h, invariant 2). */
 static uint16_t rw_begin(struct queue *q, struct request *r, enum request_dir dir)
 {
 	uint64_t n = get16(r->sqe.rw.nlb) + 1ull, len;
@@ -61,12 +64,14 @@ static uint16_t rw_begin(struct queue *q, struct request *r, enum request_dir di
 	return request_wants(r, dir, (uint32_t)len);
 }
 
+/* Blocks of 512 bytes, which is what the SMART log's data units are made of, whatever the LBA size. */
 static void count(_Atomic uint64_t *commands, _Atomic uint64_t *blocks, struct request *r)
 {
 	atomic_fetch_add_explicit(commands, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(blocks, r->len >> 9, memory_order_relaxed);
 }
 
+/* A Read that is to be spoiled goes through a buffer, so that what is stored stays good. */
 static uint16_t read_begin(struct queue *q, struct request *r)
 {
 	uint16_t status = rw_begin(q, r, REQUEST_TO_HOST);
@@ -78,6 +83,7 @@ static uint16_t read_begin(struct queue *q, struct request *r)
 	return status;
 }
 
+/* With a place the front sends from there: nothing is to be done. */
 static uint16_t read_execute(struct queue *q, struct request *r, void *data)
 {
 	int err = r->place ? 0 : backing_read(&r->ns->backing, r->offset, data, r->len);
@@ -93,6 +99,7 @@ static uint16_t write_begin(struct queue *q, struct request *r)
 	return rw_begin(q, r, REQUEST_TO_CTRL);
 }
 
+/* data may be the place itself: then the bytes are there already, and only flushing is left. */
 static uint16_t write_execute(struct queue *q, struct request *r, void *data)
 {
 	count(&q->target->writes, &q->target->blocks_written, r);
@@ -121,6 +128,7 @@ static uint16_t compare_begin(struct queue *q, struct request *r)
 	return status;
 }
 
+/* NSID FFFFFFFFh flushes all (r->ns stays NULL), as Identify says (VWC, bits 2:1). */
 static uint16_t flush_begin(struct queue *q, struct request *r)
 {
 	if (get32(r->sqe.nsid) == NVME_NSID_ALL)
@@ -138,6 +146,7 @@ static uint16_t flush_execute(struct queue *q, struct request *r, void *data)
 	return target_status(err, true);
 }
 
+/* No data, and no limit but NLB's own: MDTS does not count here. */
 static uint16_t zeroes_begin(struct queue *q, struct request *r)
 {
 	uint64_t len;

@@ -16,6 +16,7 @@ static void put128(uint8_t out[16], uint64_t value)
 	memcpy(out, &low, sizeof(low));
 }
 
+/* Data units are thousands of 512 bytes, rounded up. 300 K is a temperature that worries nobody. */
 static void smart(const struct queue *q, void *page)
 {
 	const struct target *t = q->target;
@@ -39,6 +40,7 @@ static void firmware(const struct queue *q, void *page)
 	memcpy(log + 8, NVOFS_VERSION, MIN(strlen(NVOFS_VERSION), (size_t)8));
 }
 
+/* Commands Supported and Effects: 256 dwords for admin opcodes, then 256 for I/O; Fabrics commands are not in it. */
 static void commands(const struct queue *q, void *page)
 {
 	le32 *log = page;
@@ -50,6 +52,7 @@ static void commands(const struct queue *q, void *page)
 		log[256 + c->opcode] = put32(c->effects);
 }
 
+/* The address is the one that this host has reached us at, so it is right from where the host stands. */
 static void discovery_entry(const struct queue *q, struct discovery_entry_wire *e, uint8_t subtype, const char *nqn)
 {
 	q->front->address((struct queue *)q, e);
@@ -63,6 +66,7 @@ static void discovery_entry(const struct queue *q, struct discovery_entry_wire *
 	memcpy(e->subnqn, nqn, strlen(nqn) + 1);
 }
 
+/* GENCTR never changes, since what is exported does not while the target runs. */
 static void discovery(const struct queue *q, void *page)
 {
 	struct discovery_log_wire *log = page;
@@ -113,6 +117,7 @@ static const struct log_page *find(const struct queue *q, uint8_t lid)
 	return NULL;
 }
 
+/* NUMD is 0-based and in dwords. An offset at the end is fine (zeros follow), one behind it is not. */
 uint16_t log_page_begin(struct queue *q, struct request *r)
 {
 	const struct log_page *p = find(q, r->sqe.log.lid);

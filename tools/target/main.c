@@ -24,6 +24,7 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
+/* Until a signal comes. */
 static void serve(struct tcp_server *s, int signals)
 {
 	struct pollfd fds[2] = { { s->fd, POLLIN, 0 }, { signals, POLLIN, 0 } };
@@ -39,6 +40,7 @@ static void serve(struct tcp_server *s, int signals)
 	}
 }
 
+/* Scripts wait for this line: with port 0 it is the only way to learn the port. */
 static int announce(const struct tcp_server *s)
 {
 	char address[320];
@@ -47,6 +49,7 @@ static int announce(const struct tcp_server *s)
 	return fflush(stdout) ? -errno : 0;
 }
 
+/* -EINVAL only comes from what the user wrote on the command line. */
 static int fail(int err, const char *why)
 {
 	log_error("%s", why);

@@ -6,6 +6,7 @@
 #include "base/num.h"
 #include "tools/target/options.h"
 
+/* Long options without a letter begin beyond what a char can be. */
 enum {
 	OPT_LISTEN = 256, OPT_NQN, OPT_HOST, OPT_LBA_SIZE, OPT_MDTS, OPT_INCAPSULE, OPT_MAX_QUEUES, OPT_QUEUE_SIZE, OPT_VWC,
 	OPT_LOSING,
@@ -63,6 +64,7 @@ static const char help[] =
 "  --fault FAULT           see nvofs-target(1); may be repeated\n"
 "  -q, --quiet; -v, --verbose; -h, --help; --version\n";
 
+/* Exactly one %s in format. */
 static int usage(const char *format, const char *text)
 {
 	fputs("nvofs-target: ", stderr);
@@ -71,6 +73,7 @@ static int usage(const char *format, const char *text)
 	return -EINVAL;
 }
 
+/* A number or size (K, M, G, T) in [min, max]; else it says so. *value is only good with 0. */
 static int number(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t *value)
 {
 	char why[160];
@@ -82,6 +85,7 @@ static int number(const char *name, const char *text, uint64_t min, uint64_t max
 	return usage("%s", why);
 }
 
+/* MDTS is an exponent on the wire; the sizes of PDUs keep to powers of two as well, so that they divide it. */
 static int power_of_two(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t *value)
 {
 	int err = number(name, text, min, max, value);
@@ -89,6 +93,7 @@ static int power_of_two(const char *name, const char *text, uint64_t min, uint64
 	return err ? err : (*value & (*value - 1)) ? usage("%s: not a power of two", name) : 0;
 }
 
+/* The discovery NQN is well-known and cannot be anybody's own. */
 static int nqn(const char *name, const char *text)
 {
 	if (strlen(text) < 224 && !strncmp(text, "nqn.", 4) && strcmp(text, NVME_DISCOVERY_NQN))
@@ -183,6 +188,7 @@ static int tcp_option(struct options *o, int opt, uint64_t *n)
 	}
 }
 
+/* -ECANCELED: all has been said, end with *exit_code. */
 static int one_option(struct options *o, int opt, int *exit_code)
 {
 	char why[256];
@@ -210,6 +216,7 @@ static int one_option(struct options *o, int opt, int *exit_code)
 	return err <= 0 ? err : tcp_option(o, opt, &n);
 }
 
+/* getopt's own messages are off (opterr), since they would not name --help. */
 int options_parse(struct options *o, int argc, char **argv, int *exit_code)
 {
 	int opt;

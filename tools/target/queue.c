@@ -5,6 +5,7 @@
 #include "base/num.h"
 #include "tools/target/target.h"
 
+/* Until Connect a queue may be an admin queue, so its capsules may have as much data as those. */
 void queue_init(struct queue *q, struct target *t, const struct queue_front *front)
 {
 	*q = (struct queue){ .target = t, .front = front, .incapsule = TARGET_ADMIN_INCAPSULE };
@@ -15,12 +16,15 @@ void queue_exit(struct queue *q)
 	ctrl_leave(q);
 }
 
+/* Any PDU of any queue restarts the keep-alive timer: more patient than a Keep Alive every KATO would be. */
 void queue_seen(struct queue *q)
 {
 	if (q->ctrl)
 		atomic_store_explicit(&q->ctrl->seen, clock_now(), memory_order_relaxed);
 }
 
+/* SQHD is where the queue stands now, not where it stood when the command came: later ones may have been taken off
+ * since. */
 static void finish(struct queue *q, struct request *r, uint16_t status)
 {
 	r->done = true;
@@ -32,6 +36,7 @@ static void finish(struct queue *q, struct request *r, uint16_t status)
 			  status);
 }
 
+/* Tables end with an entry without functions. */
 static const struct command *find(const struct command *table, uint8_t opcode)
 {
 	for (; table->begin || table->execute; table++)
@@ -59,6 +64,7 @@ static uint16_t choose(struct queue *q, struct request *r)
 	return r->sqe.flags & NVME_SQE_FUSE_MASK ? INVALID_FIELD : 0;
 }
 
+/* The caller's r has only sqe and capsule_len: all else is cleared here. */
 void request_begin(struct queue *q, struct request *r)
 {
 	uint16_t status;
@@ -83,6 +89,8 @@ void request_fail(struct queue *q, struct request *r, uint16_t status)
 	finish(q, r, status);
 }
 
+/* One descriptor, in the SQE: data in the capsule at an offset, or by the transport. Each way of being wrong has
+ * its own status, which a host's author will be glad of. Bits 7:6 of the flags (PSDT) must say SGL. */
 uint16_t request_wants(struct request *r, enum request_dir dir, uint32_t len)
 {
 	const struct sgl_wire *sgl = &r->sqe.sgl;

@@ -18,6 +18,7 @@ static uint64_t identity(const struct target *t, const struct target_ns *ns, uin
 	return siphash24(key, text, MIN((size_t)len, sizeof(text) - 1));
 }
 
+/* Three identifiers, each with the bits that its own standard wants; a host compares them after a reconnect. */
 static void name_ns(const struct target *t, struct target_ns *ns)
 {
 	uint64_t a = identity(t, ns, 1), b = identity(t, ns, 2), c = identity(t, ns, 3), d = identity(t, ns, 4);
@@ -33,6 +34,8 @@ static void name_ns(const struct target *t, struct target_ns *ns)
 	ns->eui64[0] = (uint8_t)((ns->eui64[0] | 2) & ~1); /* locally administered */
 }
 
+/* Counted (nr_ns) as soon as its backing is open, so that target_exit closes it. A rest smaller than an LBA is not
+ * used. With --vwc left open, one file makes all of it have a cache: VWC is the controller's, not a namespace's. */
 static int add_ns(struct target *t, const char *spec, char *why, size_t why_len)
 {
 	struct target_ns *ns = &t->ns[t->nr_ns];
@@ -74,6 +77,7 @@ int target_init(struct target *t, const struct target_conf *conf, char *const *b
 	return 0;
 }
 
+/* No queue is left, so nothing can come between the flush and the end. */
 void target_exit(struct target *t)
 {
 	for (unsigned i = 0; i < t->nr_ns; i++) {
@@ -90,6 +94,7 @@ struct target_ns *target_find_ns(struct target *t, uint32_t nsid)
 	return nsid && nsid <= t->nr_ns ? &t->ns[nsid - 1] : NULL;
 }
 
+/* target->lock held: queues leave under it, so none of these goes meanwhile. */
 static void disconnect_all(struct ctrl *c)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(c->queues); i++)
@@ -105,6 +110,8 @@ void target_drop_all(struct target *t)
 	pthread_mutex_unlock(&t->lock);
 }
 
+/* A host that is late is disconnected, and its controller goes with its queues; until they have left it is found
+ * expired again, which does no harm. In ms, rounded up. */
 int target_tick(struct target *t)
 {
 	uint64_t now = clock_now(), next = UINT64_MAX;
@@ -127,6 +134,7 @@ int target_tick(struct target *t)
 	return next == UINT64_MAX ? -1 : (int)MIN(next / NS_PER_MS + 1, 1000);
 }
 
+/* No DNR where another try may help (space can be made); media errors are left to the host to judge. */
 uint16_t target_status(int err, bool write)
 {
 	switch (err) {

@@ -54,6 +54,8 @@ struct conn {
 	unsigned nr_pool, pool_made, pool_max;
 };
 
+/* Wakes the thread out of its receive. The flag comes first: commands that were received already are not begun any
+ * more. */
 static void disconnect(struct queue *q)
 {
 	struct conn *c = container_of(q, struct conn, queue);
@@ -62,6 +64,7 @@ static void disconnect(struct queue *q)
 	shutdown(c->base->fd, SHUT_RDWR);
 }
 
+/* Queued, not sent: the next receive flushes (tcp.h, invariant 1). */
 static int send_cqe(struct conn *c, const struct cqe_wire *cqe)
 {
 	int err = stream_room(&c->stream, TCP_PDU_HEADER_MAX);
@@ -85,6 +88,7 @@ static void pad(char *field, size_t len, const char *text)
 	memcpy(field, text, MIN(strlen(text), len));
 }
 
+/* Fixed-width fields, padded with spaces. */
 static void address(struct queue *q, struct discovery_entry_wire *e)
 {
 	struct sockaddr_storage ss;
@@ -118,6 +122,7 @@ static int send_digest(struct conn *c, const void *data, uint32_t len)
 	return 0;
 }
 
+/* data stay where they are until the flush: a place in the backing, or bulk memory. */
 static int send_chunk(struct conn *c, const struct request *r, const uint8_t *data, uint32_t off, uint32_t len,
 		      uint8_t flags)
 {
@@ -151,6 +156,7 @@ static int send_data(struct conn *c, const struct request *r, const uint8_t *dat
 	return !err && r->len > step ? stream_flush(&c->stream) : err;
 }
 
+/* With data digests the bytes are copied out first: another queue could change them between digest and sending. */
 static int answer_read(struct conn *c, struct request *r)
 {
 	int err = stream_room(&c->stream, 4 * TCP_PDU_HEADER_MAX);
@@ -168,6 +174,8 @@ static int answer_read(struct conn *c, struct request *r)
 
 /* ---- data to us ---- */
 
+/* Asks for more while the host allows more R2Ts for one command (MAXR2T, 0-based on the wire). asked - got is what
+ * is still to come. */
 static int send_r2ts(struct conn *c, struct transfer *t)
 {
 	uint32_t step = c->conf->r2t_len;
@@ -188,6 +196,7 @@ static int send_r2ts(struct conn *c, struct transfer *t)
 	return 0;
 }
 
+/* Buffers of MDTS bytes, made as needed up to pool_max and kept; NULL: none now. */
 static uint8_t *pool_get(struct conn *c)
 {
 	void *p;
@@ -216,6 +225,7 @@ static int start_transfer(struct conn *c, struct transfer *t)
 		c->active++;
 		return send_r2ts(c, t);
 	}
+	/* Nobody would ever give a buffer back: waiting would be for ever. */
 	if (!c->pool_made)
 		return -ENOMEM;
 	t->next = -1;
@@ -241,6 +251,8 @@ static int new_transfer(struct conn *c, const struct request *r)
 	return start_transfer(c, t);
 }
 
+/* A buffer that comes back starts the oldest waiting transfer. A digest that did not match fails the command, not
+ * the connection: the host may send it again (NVMe/TCP, data digest errors are not fatal). */
 static int end_transfer(struct conn *c, struct transfer *t)
 {
 	int err, next = c->waiting;
@@ -262,6 +274,7 @@ static int end_transfer(struct conn *c, struct transfer *t)
 	return start_transfer(c, &c->transfers[next]);
 }
 
+/* For C2HTermReq: what was wrong and where in the header. */
 static int bad_data(struct tcp_pdu *pdu, uint16_t fes, uint32_t fei)
 {
 	pdu->fes = fes;
@@ -282,6 +295,8 @@ static int take_digest(struct conn *c, const void *data, uint32_t len, bool *bad
 	return err;
 }
 
+/* The ttag is the host's word: it must name a transfer that is in use and belong to its command. Data must continue
+ * where they stopped, inside of what was asked for (invariant 2). */
 static int on_data(struct conn *c, struct tcp_pdu *pdu)
 {
 	struct tcp_data_wire head;
@@ -336,6 +351,7 @@ static void after_connect(struct conn *c)
 	setsockopt(c->base->fd, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof(forever));
 }
 
+/* The capsule is used in the receive buffer and skipped afterwards, so nothing may be received in between. */
 static int on_command(struct conn *c, struct tcp_pdu *pdu)
 {
 	struct request r;
@@ -363,6 +379,8 @@ static int on_command(struct conn *c, struct tcp_pdu *pdu)
 
 /* ---- connection ---- */
 
+/* Digests are granted if the host asks and we are told to; PDA of ICReq is what the host wants for data to it, CPDA
+ * what we want. ICResp itself goes without digests (tx is set after it is built). */
 static int on_ic_req(struct conn *c, struct tcp_pdu *pdu)
 {
 	struct tcp_ic_wire req;
@@ -398,6 +416,8 @@ static int on_term(struct conn *c, struct tcp_pdu *pdu)
 	return -E_BAD_PDU;
 }
 
+/* Checked in two steps: the length of the header must be known to be good before the header is waited for.
+ * -ECONNRESET is the usual end. */
 static int one_pdu(struct conn *c, struct tcp_pdu *pdu)
 {
 	int err;
@@ -440,6 +460,7 @@ static void send_term(struct conn *c, const struct tcp_pdu *pdu)
 		;
 }
 
+/* Before Connect a time limit, so that silent connections do not pile up. */
 static int conn_init(struct conn *c, struct tcp_conn *base)
 {
 	static const struct timeval setup = { .tv_sec = SETUP_SECONDS };
@@ -464,6 +485,7 @@ static int conn_init(struct conn *c, struct tcp_conn *base)
 			   c->conf->spin_us * 1000ull);
 }
 
+/* The queue leaves its controller first: after that nobody else knows of c. */
 static void conn_exit(struct conn *c)
 {
 	queue_exit(&c->queue);
@@ -476,6 +498,7 @@ static void conn_exit(struct conn *c)
 	free(c->transfers);
 }
 
+/* Only protocol errors are worth a C2HTermReq: with any other the connection is gone, or the host is ending it. */
 void tcp_conn_run(struct tcp_conn *base)
 {
 	struct conn *c = calloc(1, sizeof(*c));

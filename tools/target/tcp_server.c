@@ -48,6 +48,7 @@ static int listen_on(const struct addrinfo *ai)
 	return err;
 }
 
+/* The first address that the name resolves to, and no other. Returns a descriptor. */
 static int open_listener(const char *where, char *why, size_t why_len)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV }, *ai;
@@ -84,6 +85,7 @@ int tcp_server_open(struct tcp_server *s, struct target *t, const struct tcp_con
 	return 0;
 }
 
+/* Colons in a host are those of IPv6: then it needs brackets. */
 const char *tcp_server_address(const struct tcp_server *s, char *buf, size_t len)
 {
 	struct sockaddr_storage ss;
@@ -97,6 +99,7 @@ const char *tcp_server_address(const struct tcp_server *s, char *buf, size_t len
 	return buf;
 }
 
+/* Thread of a connection. Off the list as its last act that touches the server, which may be gone after that. */
 static void *run(void *arg)
 {
 	struct tcp_conn *conn = arg;
@@ -124,6 +127,7 @@ static bool on_loopback(int fd)
 	return peer.sa.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&peer.in6.sin6_addr);
 }
 
+/* NODELAY: batches are made in user space already. Failing costs speed only. */
 static void tune(const struct tcp_server *s, int fd)
 {
 	const char *congestion = s->conf.congestion;
@@ -136,7 +140,8 @@ static void tune(const struct tcp_server *s, int fd)
 		log_debug("congestion control %s: %s", congestion, strerror(errno));
 }
 
-/* Threads are detached; the list tells when all are gone. */
+/* Threads are detached; the list tells when all are gone. On the list before the thread runs, under the lock, so
+ * that its end finds it there. conn is the thread's from here on, if there is one. */
 static int start(struct tcp_server *s, struct tcp_conn *conn)
 {
 	pthread_attr_t attr;
@@ -178,6 +183,7 @@ void tcp_server_accept(struct tcp_server *s)
 	}
 }
 
+/* shutdown, not close: the descriptor's number stays the thread's until it closes it itself. */
 void tcp_server_close(struct tcp_server *s)
 {
 	close(s->fd);

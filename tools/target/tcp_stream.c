@@ -11,6 +11,8 @@
 #define SPIN_PROBE 32  /* then one receive in so many tries it */
 #define FLUSH_AT (128 * KiB) /* send when so much is queued, so that the host works while we do */
 
+/* iov and small are not cleared: they are large, and their counts say what is used. bulk is mapped: what is never
+ * used costs nothing. Borrows fd. */
 int stream_init(struct stream *s, int fd, uint32_t in_size, uint32_t bulk_size, uint64_t spin_ns)
 {
 	memset(s, 0, offsetof(struct stream, iov));
@@ -49,6 +51,7 @@ static bool worth_spinning(struct stream *s)
 	return s->spin_credit || ++s->spin_skipped % SPIN_PROBE == 0;
 }
 
+/* Success gives full credit back, each failure takes some. */
 static ssize_t spin(struct stream *s, struct msghdr *msg)
 {
 	uint64_t until = clock_now() + s->spin_ns;
@@ -98,6 +101,7 @@ static ssize_t receive(struct stream *s, void *dst, uint32_t len)
 	return (ssize_t)len;
 }
 
+/* Nobody may hold a pointer from stream_at across stream_need. */
 static void compact(struct stream *s)
 {
 	memmove(s->in, s->in + s->pos, s->end - s->pos);
@@ -105,6 +109,7 @@ static void compact(struct stream *s)
 	s->pos = 0;
 }
 
+/* Moves what is there to the front only if it must, or if there is nothing to move. */
 int stream_need(struct stream *s, uint32_t n)
 {
 	while (s->end - s->pos < n) {
@@ -119,6 +124,8 @@ int stream_need(struct stream *s, uint32_t n)
 	return 0;
 }
 
+/* What the buffer holds first, the rest straight into dst, without a copy: bulk data go to their place. Dropped
+ * bytes go through the buffer. */
 int stream_take(struct stream *s, void *dst, uint32_t len)
 {
 	while (len) {
@@ -143,6 +150,7 @@ int stream_take(struct stream *s, void *dst, uint32_t len)
 	return 0;
 }
 
+/* Flushing here, not inside stream_send, keeps header, data and digest of one PDU in one batch of iovecs. */
 int stream_room(struct stream *s, uint32_t len)
 {
 	if (s->nr_iov + 8 <= STREAM_IOVS && s->small_used + len <= STREAM_SMALL && s->queued < FLUSH_AT)
@@ -150,6 +158,7 @@ int stream_room(struct stream *s, uint32_t len)
 	return stream_flush(s);
 }
 
+/* len is at most STREAM_SMALL. */
 void *stream_small(struct stream *s, uint32_t len)
 {
 	void *p;
@@ -161,6 +170,7 @@ void *stream_small(struct stream *s, uint32_t len)
 	return p;
 }
 
+/* len is at most bulk_size. Rounded to cache lines. */
 void *stream_bulk(struct stream *s, uint32_t len)
 {
 	void *p;
@@ -172,6 +182,7 @@ void *stream_bulk(struct stream *s, uint32_t len)
 	return p;
 }
 
+/* Neighbours in memory become one iovec. Borrows data until the flush. */
 void stream_send(struct stream *s, const void *data, uint32_t len)
 {
 	struct iovec *last = s->nr_iov ? &s->iov[s->nr_iov - 1] : NULL;
@@ -183,6 +194,7 @@ void stream_send(struct stream *s, const void *data, uint32_t len)
 		s->iov[s->nr_iov++] = (struct iovec){ (void *)data, len };
 }
 
+/* The socket blocks, so all of it goes or the connection is broken; in either case the batch is empty after. */
 int stream_flush(struct stream *s)
 {
 	struct iovec *iov = s->iov;

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Which bytes are where, under lock: a dirty page's are in pages, all others in the file.
+ *  1. A page becomes dirty only with all its bytes there: a part of one is completed from the file first.
+ *  2. dirty pages lie in [first, last); the bounds only grow until a flush resets them.
+ *  3. Readers share the lock; everything that changes takes it alone, file I/O included. It is a tool for tests:
+ *     slow and simple. */
 /* A volatile write cache in front of a file; see volatile.h. */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,6 +15,7 @@
 
 #define PAGE 4096ull
 
+/* The seed of chance is fixed, so that a run can be repeated. */
 int volatile_init(struct volatile_cache *v, int fd, uint64_t size)
 {
 	uint64_t nr = DIV_UP(size, PAGE);
@@ -25,6 +31,7 @@ int volatile_init(struct volatile_cache *v, int fd, uint64_t size)
 	return 0;
 }
 
+/* Without a flush, what is dirty is lost; the caller has flushed if it wanted to (target_exit). */
 void volatile_exit(struct volatile_cache *v)
 {
 	munmap(v->pages, ROUND_UP(v->size, PAGE));
@@ -55,6 +62,7 @@ static bool any_dirty(const struct volatile_cache *v, uint64_t offset, uint64_t 
 	return false;
 }
 
+/* Into the kernel's page cache: that survives the death of a process, which is the death that is played here. */
 static int file_io(struct volatile_cache *v, uint64_t offset, void *data, uint64_t len, bool write)
 {
 	while (len) {
@@ -90,6 +98,7 @@ static int write_back(struct volatile_cache *v, uint64_t first, uint64_t last)
 	return 0;
 }
 
+/* Page by page, since each may be in the other place. */
 int volatile_read(struct volatile_cache *v, uint64_t offset, void *data, uint32_t len)
 {
 	int err = 0;
@@ -132,6 +141,7 @@ static int cache_write(struct volatile_cache *v, uint64_t offset, const void *da
 	return err;
 }
 
+/* Half of the calls. Lock held alone. */
 static bool by_chance(struct volatile_cache *v)
 {
 	v->chance ^= v->chance << 13; /* xorshift */
@@ -140,6 +150,8 @@ static bool by_chance(struct volatile_cache *v)
 	return v->chance >> 40 & 1;
 }
 
+/* A write straight to the file may not pass by a dirty page: its older bytes would win at the next flush. Durable
+ * ones go through the cache for the same reason, and out of it at once. */
 int volatile_write(struct volatile_cache *v, uint64_t offset, const void *data, uint32_t len, bool durable)
 {
 	int err;
@@ -160,6 +172,7 @@ out_unlock:
 	return err;
 }
 
+/* What reached the file by chance needs the fdatasync as well. */
 int volatile_flush(struct volatile_cache *v)
 {
 	int err = 0;
