@@ -17,7 +17,7 @@ skip() { note "skipped: $*"; exit 77; }
 
 # Replaces the script by a guest that runs it again with --inside; the arguments are the guest's options.
 rerun_inside() {
-	exec "$guest_folder/guest" "$@" -- "NVOFS_BUILD='$build' NVOFS_SLACK='${NVOFS_SLACK:-3}' bash '$(readlink -f "$0")' --inside"
+	exec "$guest_folder/guest" "$@" -- "NVOFS_BUILD='$build' NVOFS_SLACK='${NVOFS_SLACK:-3}' ${NVOFS_ROUNDS:+NVOFS_ROUNDS=$NVOFS_ROUNDS} ${NVOFS_SEED:+NVOFS_SEED=$NVOFS_SEED} bash '$(readlink -f "$0")' --inside"
 }
 
 wait_for() { # SECONDS COMMAND...
