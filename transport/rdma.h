@@ -14,7 +14,9 @@
  *  3. Responses are copied out of their receive buffers before these are posted again, and judged then.
  *  4. When stop returns the queue pair is destroyed: only that keeps the device from writing into our memory. Memory
  *     regions outlive it; they belong to the domain, which outlives all its connections.
- *  5. Keys change only while no queue of the domain is connected (another device, see rdma_domain.c). */
+ *  5. Giving back an identifier of the connection manager may wait for the network: the lane's thread only puts the
+ *     connection on its domain's list, and the control thread ends it before it connects again.
+ *  6. Keys change only while no queue of the domain is connected (another device, see rdma_domain.c). */
 #ifndef NVOFS_TRANSPORT_RDMA_H
 #define NVOFS_TRANSPORT_RDMA_H
 
@@ -68,6 +70,8 @@ struct wire_domain {
 	struct ibv_device_attr attr;
 	pthread_mutex_t lock;
 	struct list regions;
+	pthread_mutex_t dead_lock;   /* held for a moment only */
+	struct list dead;            /* rdma_conn.link: freed but for their identifiers */
 	bool gone;                   /* the device: regions wait for another one */
 	bool fresh;                  /* just opened: nobody has to look again */
 };
@@ -82,8 +86,12 @@ int rdma_domain_renew(struct wire_domain *, const struct wire_conf *, uint64_t d
 
 /* ---- rdma_conn.c, rdma_io.c ---- */
 
+/* Ends what rdma_free left. May wait. */
+void rdma_bury(struct wire_domain *);
+
 struct rdma_conn {
 	struct wire wire;
+	struct list link;            /* in domain.dead */
 	struct wire_domain *domain;
 	struct rdma_cm cm;
 	struct ibv_comp_channel *events;

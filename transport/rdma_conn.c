@@ -134,14 +134,31 @@ static void rdma_free(struct wire *wire)
 		ibv_destroy_comp_channel(w->events);
 	if (w->ring_mr)
 		ibv_dereg_mr(w->ring_mr);
-	rdma_cm_close(&w->cm);
 	free(w->ring);
 	free(w->slots);
 	free(w->sends);
 	free(w->send_sges);
 	free(w->recvs);
 	free(w->recv_sges);
-	free(w);
+	pthread_mutex_lock(&w->domain->dead_lock);
+	list_append(&w->domain->dead, &w->link);
+	pthread_mutex_unlock(&w->domain->dead_lock);
+}
+
+void rdma_bury(struct wire_domain *d)
+{
+	struct list all, *l;
+
+	list_init(&all);
+	pthread_mutex_lock(&d->dead_lock);
+	list_splice(&all, &d->dead);
+	pthread_mutex_unlock(&d->dead_lock);
+	while ((l = list_pop(&all))) {
+		struct rdma_conn *w = list_entry(l, struct rdma_conn, link);
+
+		rdma_cm_close(&w->cm);
+		free(w);
+	}
 }
 
 /* ---- connect ---- */
@@ -192,6 +209,7 @@ static int rdma_connect_queue(struct wire **wire, struct wire_domain *domain, st
 
 	if (!w)
 		return rdma_fail(conf, -ENOMEM, "out of memory");
+	rdma_bury(domain);
 	*w = (struct rdma_conn){ .wire.ops = &wire_rdma, .domain = domain, .qid = qid, .depth = sqsize, .limit = sqsize };
 	w->done_tail = &w->done;
 	r = open_conn(w, conf);

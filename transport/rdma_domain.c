@@ -196,7 +196,9 @@ int rdma_domain_open(struct wire_domain **domain, const struct ns_addr *addr, ch
 	if (!d)
 		return -ENOMEM;
 	list_init(&d->regions);
+	list_init(&d->dead);
 	pthread_mutex_init(&d->lock, NULL);
+	pthread_mutex_init(&d->dead_lock, NULL);
 	ibv_fork_init(); /* mounting starts a helper; kernels before 5.12 take registered pages from the parent else */
 	r = open_device(d, &conf, clock_now() + addr->connect_tmo * NS_PER_S);
 	if (r) {
@@ -210,7 +212,9 @@ int rdma_domain_open(struct wire_domain **domain, const struct ns_addr *addr, ch
 
 void rdma_domain_close(struct wire_domain *d)
 {
+	rdma_bury(d);
 	close_device(d);
 	pthread_mutex_destroy(&d->lock);
+	pthread_mutex_destroy(&d->dead_lock);
 	free(d);
 }

@@ -3,14 +3,13 @@
 # NVMe over RDMA, where the data lie and what happens to them: payload in the same pages at both ends (rdma_meddle.c sees what
 # is posted and what FUSE gets); random writes and reads with checksums; 512-byte LBAs; IPv6; mkfs and fsck with a small
 # memlock; queue pairs in error, a target without receives, responses that are lost, retries that are exhausted; no verbs
-# object is left behind. Arguments: only those parts (with NVOFS_BUILD a build with sanitizers, for example
-# "rdma-data.sh verify exhausted").
+# object is left behind. Arguments: only those parts.
 programs='nvofs nvofs-rawperf nvofs-target mkfs.nvofs fsck.nvofs nvofsctl'
 . "$(dirname "$0")/lib.sh"
 grep -qs wire_rdma "$tools/nvofs" || skip "built without RDMA"
 if [ "${1:-}" != --inside ]; then
 	exec "$guest_folder/guest" -p -t 560 -s 256 -- \
-		"NVOFS_BUILD='$build' NVOFS_SLACK='${NVOFS_SLACK:-3}' bash '$(readlink -f "$0")' --inside $*"
+		"${ASAN_OPTIONS:+ASAN_OPTIONS='$ASAN_OPTIONS'} NVOFS_BUILD='$build' NVOFS_SLACK='${NVOFS_SLACK:-3}' bash '$(readlink -f "$0")' --inside $*"
 fi
 shift
 . "$source_root/tests/shell/lib.sh"

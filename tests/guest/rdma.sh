@@ -155,8 +155,9 @@ outages() {
 	fsck_clean
 }
 
-# Two network namespaces, a soft device in each: delay and loss on the way, then nothing for three seconds. (After a longer
-# cut the Linux target takes a minute to listen again, for Linux hosts as well.)
+# Two network namespaces, a soft device in each: delay and loss on the way, then nothing for three seconds. (A
+# link that was set down is another matter: afterwards the connection manager on the target's rxe answers nobody for more
+# than a minute, a Linux host that is alone with it no sooner; over another of its devices the target answers at once.)
 lossy_network() {
 	local nvmet=/sys/kernel/config/nvmet remote=nvme+rdma://10.9.1.1:4420/$linux_nqn
 	local host=(timeout 60 nsenter --net=/run/netns/host "$tools/nvofs-rawperf" "$remote" --bs=16k --qd=8)
