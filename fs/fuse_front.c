@@ -64,7 +64,7 @@ static void stderr_back(int memory, int saved)
 		close(memory);
 }
 
-/* Without the prefix that the program has anyway. */
+/* Without the prefix that the program has anyway. Static memory: copied by the callers at once. */
 static const char *said_plain(void)
 {
 	const char *line = said;
@@ -96,6 +96,7 @@ struct text {
 	bool full;
 };
 
+/* Room for one escaped byte and the end is kept, so a text that is not full is whole. */
 static void add(struct text *t, const char *from, bool escape)
 {
 	for (; *from; from++) {
@@ -236,6 +237,7 @@ int fuse_front_mount(struct fuse_front **front, const struct fuse_front_conf *co
 	return 0;
 }
 
+/* Borrows its worker from f->workers. */
 static void *thread_main(void *arg)
 {
 	fuse_worker_run(arg);
@@ -279,6 +281,7 @@ void fuse_front_abort(struct fuse_front *f)
 	fuse_worker_end(f);
 }
 
+/* Any thread; the counters are relaxed. */
 void fuse_front_stats(const struct fuse_front *f, struct fuse_front_stats *out)
 {
 	*out = (struct fuse_front_stats){ .workers = f->nworkers, .max_write = f->max_write };

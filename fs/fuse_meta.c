@@ -19,6 +19,7 @@ static struct fuse_front *front_of(fuse_req_t req)
 	return fuse_req_userdata(req);
 }
 
+/* Names that are not there are asked for again and again (search paths): the kernel is told to remember. */
 static void done_lookup(struct op *op, int status)
 {
 	struct freq *q = op->owner;
@@ -48,6 +49,7 @@ static struct freq *named(fuse_req_t req, fuse_ino_t parent, const char *name)
 	return q;
 }
 
+/* Each answer is one look-up more, until the kernel gives it back with FORGET. */
 static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct freq *q = named(req, parent, name);
@@ -217,6 +219,7 @@ static void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const 
 	freq_start(q, fs_link, freq_done_entry);
 }
 
+/* What the name meant may live on, open: see fs/namei.c. */
 static void on_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct freq *q = named(req, parent, name);
@@ -263,6 +266,7 @@ static void on_statfs(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_statfs(req, &st);
 }
 
+/* The op has filled s->ctl, which freq_end frees with q->data. */
 static void scrub_done(struct op *op, int status)
 {
 	struct freq *q = op->owner;
@@ -276,6 +280,8 @@ static void scrub_done(struct op *op, int status)
 	freq_end(q);
 }
 
+/* For root and for whoever runs the daemon: it reads everything, at the cost of the others. in lies in the receive
+ * buffer, so it is copied; its size was checked, its content is fs_scrub's to judge. */
 static void on_scrub(fuse_req_t req, const void *in, size_t in_len, size_t out_len)
 {
 	uid_t uid = fuse_req_ctx(req)->uid;

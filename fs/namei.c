@@ -96,6 +96,7 @@ static int make_locked(struct op *op, const struct make *m)
 		txn_put(op, &key, m->target, m->target_len, NULL, 0);
 	}
 	dir_put(op, &de.key, ino, mode_dtype(m->mode), op->name, m->len);
+	/* After the entry, with the directory as it was gathered: nothing else has changed it under this lock. */
 	dir_changed(op, op->ino, &dir, 1, S_ISDIR(m->mode) ? 1 : 0);
 	txn_commit(op);
 	inode_stat(ino, &d, &op->attr);
@@ -212,6 +213,7 @@ static int link_locked(struct op *op, size_t len)
 	return 0;
 }
 
+/* op->ino gets the name op->name in the directory op->ino2. It counts as a look-up of op->ino. */
 int fs_link(struct op *op)
 {
 	struct fs *fs = op->worker->fs;

@@ -223,7 +223,8 @@ static int replay_txn(struct op *op)
 	return err;
 }
 
-/* Calls fn for each transaction of a record whose checksum held. */
+/* Calls fn for each transaction of a record whose checksum held. Lengths are checked here once for both passes:
+ * apply_txn may rely on t->length bytes and at most TXN_KEYS changes. */
 static int each_txn(struct fs *fs, const uint8_t *record, int (*fn)(struct fs *, const uint8_t *, const struct txn_disk *))
 {
 	const struct record_disk *h = (const void *)record;
@@ -331,6 +332,7 @@ static int settle_journal(struct fs *fs, bool erase)
 	return err;
 }
 
+/* Superblocks first, then the chain that belongs to the one we found. */
 int replay_settle(struct fs *fs, bool erase)
 {
 	int err = settle_supers(fs, erase);

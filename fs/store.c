@@ -174,8 +174,7 @@ static int judge(struct op *op)
 	return ++op->scratch[S_TRIES] < STORE_TRIES && bad != -E_NOT_OURS ? 1 : bad;
 }
 
-/* Freshly written data is likely to be read soon, and it is in memory anyway. owner is the cache's to give away
- * from here on. */
+/* Freshly written data is likely to be read soon, and it is in memory anyway. */
 static void insert_all(struct op *op)
 {
 	for (unsigned i = 0; i < op->nruns; i++) {

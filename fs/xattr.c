@@ -39,7 +39,8 @@ static int xattr_name_check(const char *name, size_t *len)
 	return *len && *len <= NAME_BYTES ? 0 : -ERANGE;
 }
 
-/* 0 and the attribute; -ENODATA and a free place in *key, whose leaf is in memory. */
+/* 0 and the attribute; -ENODATA and a free place in *key, whose leaf is in memory. -E_NO_SPACE: not there, and the
+ * bucket has no place left. */
 static int xattr_find(struct op *op, const char *name, size_t len, struct key *key, struct xattr *x)
 {
 	struct key first = bucket_key(op->worker->fs, op->ino, ITEM_XATTR, name, len);
@@ -89,6 +90,7 @@ static int get_locked(struct op *op, size_t len)
 	return 0;
 }
 
+/* Permissions and namespaces were the kernel's to judge before it asked. */
 int fs_getxattr(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -135,6 +137,7 @@ static int list_locked(struct op *op)
 	return r == -ENOENT ? 0 : r;
 }
 
+/* op->len 0: only op->result, the length of the list, is wanted. */
 int fs_listxattr(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -220,6 +223,7 @@ static int remove_locked(struct op *op, size_t len)
 	return 0;
 }
 
+/* -ENODATA if there is none of that name, as removexattr(2) has it. */
 int fs_removexattr(struct op *op)
 {
 	struct fs *fs = op->worker->fs;

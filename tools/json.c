@@ -73,6 +73,7 @@ struct json *json_add_array(struct json *j, const char *key)
 	return out(a);
 }
 
+/* As json_add_array. */
 struct json *json_append(struct json *array)
 {
 	struct json_object *o = json_object_new_object();

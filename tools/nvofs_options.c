@@ -16,6 +16,7 @@
 
 #define LONG_TIME (365.0 * 24 * 3600) /* nobody else changes what the kernel caches */
 #define CACHE_DEFAULT (256 * MiB)
+/* The smallest arena that there is (struct cache_conf). */
 #define CACHE_LEAST (4 * MiB)
 #define CACHE_MOST (64 * GiB)
 
@@ -95,6 +96,7 @@ static bool is_namespaces(const char *option, size_t name_len)
 	return listed(names, ARRAY_SIZE(names), option, name_len);
 }
 
+/* Refuses, rather than cuts off: half an option would mean something else. */
 static int append(struct parser *p, char *to, size_t len, const char *separator, const char *text)
 {
 	size_t at = strlen(to);
@@ -275,7 +277,7 @@ static int take_mountpoint(struct parser *p, const char *path)
 	return 0;
 }
 
-/* Both letters of f: foreground for us, "fake" for mount(8). */
+/* Both letters of f: foreground for us, "fake" for mount(8). 0: go on; 1: all is done (-h, -V); negative: wrong. */
 static int take_letter(struct parser *p, int c)
 {
 	struct nvofs_options *o = p->o;
@@ -308,7 +310,7 @@ static int take_letter(struct parser *p, int c)
 	}
 }
 
-/* -s changes what the other options mean, and may come after them. */
+/* -s changes what the other options mean, and may come after them. What follows -o is a value, not letters. */
 static bool has_sloppy(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
@@ -320,6 +322,8 @@ static bool has_sloppy(int argc, char **argv)
 	return false;
 }
 
+/* The name decides whose helper it is: mount(8) runs mount.nvofs with letters of its own. 0: mount; 1: nothing is
+ * to be done; negative with one line in why. */
 int nvofs_options_parse(struct nvofs_options *o, int argc, char **argv, char *why, size_t why_len)
 {
 	static const struct option longs[] = { { "help", no_argument, NULL, 'h' },

@@ -38,6 +38,7 @@ static struct size_text size(uint64_t bytes)
 #define SIZE(j, key) (size(json_number(j, key)).text)
 #define N(j, key) json_number(j, key)
 
+/* 0 of nothing, for a mount that is new. */
 static double percent(uint64_t part, uint64_t whole)
 {
 	return whole ? 100.0 * (double)part / (double)whole : 0;

@@ -46,7 +46,8 @@ static int open_ram(struct backing *b, const char *spec, char *why, size_t why_l
 	return b->name ? 0 : -ENOMEM;
 }
 
-/* An existing file keeps its size; a new one gets what was asked for and is sparse. want 0: must exist. */
+/* An existing file keeps its size; a new one gets what was asked for and is sparse. want 0: must exist. A size that
+ * differs from what is there is refused: it may be another file than was meant. */
 static int fit_file(struct backing *b, const char *path, uint64_t want, bool created, char *why, size_t why_len)
 {
 	struct stat st;
@@ -93,7 +94,8 @@ static int open_path(struct backing *b, const char *path, uint64_t want, char *w
 	return fit_file(b, path, want, created, why, why_len);
 }
 
-/* "PATH:SIZE" if what follows the last colon is a size, else all of it is the path. */
+/* "PATH:SIZE" if what follows the last colon is a size, else all of it is the path. -EINVAL is for the form of spec
+ * only. */
 static int open_file(struct backing *b, const char *spec, char *why, size_t why_len)
 {
 	const char *colon = strrchr(spec, ':');
@@ -112,6 +114,7 @@ static int open_file(struct backing *b, const char *spec, char *why, size_t why_
 	return err;
 }
 
+/* Owned by b; it borrows the descriptor. */
 static int add_cache(struct backing *b)
 {
 	struct volatile_cache *v = malloc(sizeof(*v));
@@ -142,6 +145,7 @@ int backing_open(struct backing *b, const char *spec, bool losing, char *why, si
 	return err;
 }
 
+/* Takes what backing_open left half done, too. Closing the descriptor releases the lock. */
 void backing_close(struct backing *b)
 {
 	if (b->ram)
@@ -155,6 +159,7 @@ void backing_close(struct backing *b)
 	*b = (struct backing){ .fd = -1 };
 }
 
+/* Memory needs no call at all where the front sends from its place (backing_place). */
 int backing_read(struct backing *b, uint64_t offset, void *data, uint32_t len)
 {
 	if (b->ram) {

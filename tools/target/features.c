@@ -105,6 +105,7 @@ uint16_t get_features_execute(struct queue *q, struct request *r, void *data)
 	return 0;
 }
 
+/* Each way of refusing has a status of its own (base 5.1.25). */
 uint16_t set_features_begin(struct queue *q, struct request *r)
 {
 	uint8_t fid = r->sqe.features.fid;

@@ -22,7 +22,8 @@ static uint16_t inject(struct queue *q, struct request *r)
 	}
 }
 
-/* Finds the namespace; faults strike here, before anything is done. */
+/* Finds the namespace; faults strike here, before anything is done. A fault's status goes before a wrong NSID's, so
+ * that its numbers come out as asked for. */
 static uint16_t start(struct queue *q, struct request *r)
 {
 	uint16_t status = q->target->fault.any ? inject(q, r) : 0;
@@ -106,6 +107,7 @@ static uint16_t write_execute(struct queue *q, struct request *r, void *data)
 	return target_status(backing_write(&r->ns->backing, r->offset, data, r->len, r->durable), true);
 }
 
+/* An LBA at a time. Not atomic against a Write at the same time: fused commands are not offered. */
 static uint16_t compare_execute(struct queue *q, struct request *r, void *data)
 {
 	uint8_t block[4096];
@@ -164,6 +166,7 @@ static uint16_t zeroes_execute(struct queue *q, struct request *r, void *data)
 	return target_status(backing_zero(&r->ns->backing, r->offset, len, durable), true);
 }
 
+/* NR is 0-based and at most 256. Whatever the attributes say, the ranges are data from the host. */
 static uint16_t dsm_begin(struct queue *q, struct request *r)
 {
 	uint32_t nr = (get32(r->sqe.dsm.nr) & 0xff) + 1;

@@ -9,6 +9,7 @@
 #define PAGE_MAX_LEN 4096u
 static_assert(DISCOVERY_LEN <= PAGE_MAX_LEN, "all pages fit");
 
+/* The page is zeroed, so the upper half is. */
 static void put128(uint8_t out[16], uint64_t value)
 {
 	le64 low = put64(value);
@@ -31,6 +32,7 @@ static void smart(const struct queue *q, void *page)
 	put128(log->host_writes, t->writes);
 }
 
+/* Revisions are 8 bytes, padded with spaces; that of slot 1 stands at byte 8. */
 static void firmware(const struct queue *q, void *page)
 {
 	uint8_t *log = page;
@@ -130,6 +132,7 @@ uint16_t log_page_begin(struct queue *q, struct request *r)
 	return request_wants(r, REQUEST_TO_HOST, (uint32_t)dwords * 4);
 }
 
+/* log_page_begin has found the page and checked the offset; the controller is the same. */
 uint16_t log_page_execute(struct queue *q, struct request *r, void *data)
 {
 	const struct log_page *p = find(q, r->sqe.log.lid);

@@ -101,7 +101,8 @@ static int nqn(const char *name, const char *text)
 	return usage("%s: not an NQN (nqn.YYYY-MM.domain:name, at most 223 bytes)", text);
 }
 
-/* Options of the subsystem and its controllers; 1: not one of them. */
+/* Options of the subsystem and its controllers; 1: not one of them. Values are stored even if they are refused: the
+ * process ends then. */
 static int target_option(struct options *o, int opt, uint64_t *n)
 {
 	struct target_conf *c = &o->target;
@@ -147,7 +148,8 @@ static int target_option(struct options *o, int opt, uint64_t *n)
 	}
 }
 
-/* Options of NVMe/TCP; 1: not one of them. */
+/* Options of NVMe/TCP; 1: not one of them. Sizes of PDUs are for tests of a host: the defaults send as much as
+ * fits. */
 static int tcp_option(struct options *o, int opt, uint64_t *n)
 {
 	struct tcp_conf *c = &o->tcp;

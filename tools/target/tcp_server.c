@@ -33,6 +33,7 @@ static int split(char *text, const char **host, const char **port)
 	return 0;
 }
 
+/* A listening socket, or -errno. */
 static int listen_on(const struct addrinfo *ai)
 {
 	int one = 1, fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0), err;
@@ -72,6 +73,7 @@ static int open_listener(const char *where, char *why, size_t why_len)
 	return fd;
 }
 
+/* Borrows t until tcp_server_close; conf is copied, its string borrowed. */
 int tcp_server_open(struct tcp_server *s, struct target *t, const struct tcp_conf *conf, const char *where, char *why,
 		    size_t why_len)
 {
@@ -115,6 +117,7 @@ static void *run(void *arg)
 	return NULL;
 }
 
+/* By the peer's address; a host of this machine that comes by another address is not seen. */
 static bool on_loopback(int fd)
 {
 	union { struct sockaddr sa; struct sockaddr_in in; struct sockaddr_in6 in6; } peer;
