@@ -135,7 +135,7 @@ uint64_t checkpoint_count(const struct fs *fs)
 
 /* ---- the cut ---- */
 
-/* Checksums first, bottom-up: a parent's is of its children's (tree_seal). Exclusive lock. */
+/* Checksums first, bottom-up, since a parent's covers those of its children (tree_seal). Exclusive lock. */
 static void freeze_nodes(struct fs *fs, struct list *frozen)
 {
 	tree_seal(fs);
