@@ -189,6 +189,31 @@ static int run(struct check *c)
 	return c->fatal;
 }
 
+int check_walk(struct check *c, const struct check_conf *conf, struct check_report *report, struct repair *repair)
+{
+	int r;
+
+	memset(report, 0, sizeof(*report));
+	*c = (struct check){ .conf = conf, .rep = report, .repair = repair };
+	r = buffers_init(c);
+	if (!r)
+		r = check_super(c);
+	if (!r)
+		r = check_alloc_init(c);
+	if (r)
+		return r;
+	check_tree(c);
+	if (!check_stop(c))
+		check_links(c);
+	return c->fatal;
+}
+
+void check_close(struct check *c)
+{
+	check_alloc_exit(c);
+	buffers_exit(c);
+}
+
 int check_run(const struct check_conf *conf, struct check_report *report)
 {
 	struct check c = { .conf = conf, .rep = report };

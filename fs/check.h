@@ -45,6 +45,7 @@ struct check_conf {
 struct check_report {
 	uint64_t errors;        /* findings */
 	uint64_t read_errors;   /* those of them that are blocks which could not be read */
+	uint64_t data_errors;   /* those of them that concern data blocks alone: nothing can bring them back */
 	bool incomplete;        /* tree nodes were missing: space and links could not be judged in full */
 	struct super_disk super;/* the superblock that was checked */
 	/* statistics */

@@ -60,7 +60,7 @@ static void set_bits(uint8_t *map, uint64_t first, uint64_t end)
 }
 
 /* A group without files: fixed blocks, and bits past the end. */
-static void group_empty(const struct check *c, uint64_t group, uint8_t *map)
+void check_group_empty(const struct check *c, uint64_t group, uint8_t *map)
 {
 	uint64_t len = MIN((uint64_t)GROUP_BLOCKS, c->nblocks - group * GROUP_BLOCKS);
 
@@ -86,7 +86,7 @@ uint32_t check_own(struct check *c, uint64_t block, uint32_t n, uint64_t *first)
 			c->fatal = -ENOMEM;
 			return 0;
 		}
-		group_empty(c, group, map);
+		check_group_empty(c, group, map);
 		c->owned[group] = map;
 	}
 	for (uint64_t i = in; i < in + n; i++) {
@@ -112,6 +112,14 @@ static struct counts count_map(const uint8_t *map)
 	return n;
 }
 
+void check_count_map(const uint8_t *map, uint64_t *free, uint64_t *quads)
+{
+	struct counts n = count_map(map);
+
+	*free = n.free;
+	*quads = n.quads;
+}
+
 static void counts_add(struct counts *sum, const struct counts *n)
 {
 	sum->free += n->free;
@@ -124,7 +132,7 @@ static struct counts empty_counts(const struct check *c, uint64_t group)
 
 	if (group && group + 1 < c->ngroups)
 		return (struct counts){ GROUP_BLOCKS - GROUP_FIXED, (GROUP_BLOCKS - GROUP_FIXED) / NODE_BLOCKS };
-	group_empty(c, group, map);
+	check_group_empty(c, group, map);
 	return count_map(map);
 }
 
@@ -210,7 +218,7 @@ static struct counts group_check(struct check *c, uint64_t group, const uint8_t 
 	if (!owned && !image)
 		return empty_counts(c, group);
 	if (!owned || !image)
-		group_empty(c, group, empty);
+		check_group_empty(c, group, empty);
 	owned = owned ? owned : empty;
 	image = image ? image : empty;
 	if (memcmp(owned, image, FS_BLOCK))

@@ -8,6 +8,7 @@
 static void say_blocks(struct check *c, const struct data_req *q, const struct check_read *r, unsigned first,
 		       unsigned n)
 {
+	c->rep->data_errors++;
 	check_say(c, q->ino, "data at offset %llu (%u block%s at device block %llu): checksum mismatch",
 		  (unsigned long long)((q->offset + first) * FS_BLOCK), n, n > 1 ? "s" : "",
 		  (unsigned long long)(r->block + first));
@@ -39,6 +40,7 @@ static void tail_check(struct check *c, const struct data_req *q, const struct c
 	for (unsigned i = q->tail; q->tail && i < FS_BLOCK; i++) {
 		if (!last[i])
 			continue;
+		c->rep->data_errors++;
 		check_say(c, q->ino,
 			  "data at offset %llu: bytes beyond the end of the file are not zero (device block %llu)",
 			  (unsigned long long)((q->offset + r->nblocks - 1) * FS_BLOCK + i),
@@ -57,6 +59,7 @@ void check_data_flush(struct check *c)
 			c->rep->checked_blocks += r->nblocks;
 			if (r->status) {
 				c->rep->read_errors++;
+				c->rep->data_errors++;
 				check_say(c, c->reqs[i].ino,
 					  "data at offset %llu (%u blocks at device block %llu) cannot be "
 					  "read: %s",

@@ -94,9 +94,20 @@ struct check {
 	unsigned nreads;
 	uint32_t data_used;             /* blocks of data in the batch */
 	uint64_t total;                 /* for progress */
+	uint64_t tree_errors;           /* findings of check_tree.c */
+	/* repair_items.c looks on; NULL otherwise */
+	struct repair *repair;
 };
 
+/* What a walk for repair is told (repair_items.c). The value may be kept as (node, index), not as a pointer. */
+void repair_on_node(struct repair *, uint64_t block);
+void repair_on_item(struct repair *, uint64_t node, unsigned index, const struct check_key *, const uint8_t *val, uint32_t len);
+void repair_on_lost(struct repair *, uint64_t block, unsigned level, const struct check_key *first, const struct check_key *end);
+
 /* check.c */
+/* The walk without judging space and without telling: 0 or a code; check_close in any case. Records stay until then. */
+int check_walk(struct check *, const struct check_conf *, struct check_report *, struct repair *);
+void check_close(struct check *);
 void check_say(struct check *, uint64_t ino, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Grows *array to hold one more; false (and fatal) without memory. */
 bool check_grow(struct check *, void **array, uint64_t n, uint64_t *cap, size_t size);
@@ -132,6 +143,10 @@ void check_alloc_exit(struct check *);
 const char *check_fixed(const struct check *, uint64_t block, uint64_t n);
 /* Marks blocks (inside the file system) as owned; returns how many were before, *first is the first of those. */
 uint32_t check_own(struct check *, uint64_t block, uint32_t n, uint64_t *first);
+/* The bitmap of a group in which nothing but the fixed blocks is taken. */
+void check_group_empty(const struct check *, uint64_t group, uint8_t *map);
+/* Free blocks and wholly free quads of a bitmap. */
+void check_count_map(const uint8_t *map, uint64_t *free, uint64_t *quads);
 void check_alloc(struct check *);
 
 /* check_links.c */

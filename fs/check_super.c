@@ -68,6 +68,9 @@ static int super_choose(struct check *c)
 		c->super = a;
 	} else {
 		c->super = get64(b.gen) > get64(a.gen) ? b : a;
+		if (get64(b.gen) > get64(a.gen)) /* ring A is written first */
+			check_say(c, 0, "superblock of generation %llu is in ring B only: it is damaged in ring A",
+				  (unsigned long long)get64(b.gen));
 		if (get64(a.gen) == get64(b.gen) && memcmp(&a, &b, sizeof(a)))
 			check_say(c, 0, "superblocks of generation %llu in ring A and ring B differ",
 				  (unsigned long long)get64(a.gen));

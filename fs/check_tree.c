@@ -4,6 +4,13 @@
 #include <string.h>
 #include "fs/check_impl.h"
 
+/* Findings about nodes, which only a new tree can mend. */
+#define TREE_SAY(c, ...) \
+	do { \
+		(c)->tree_errors++; \
+		check_say(c, __VA_ARGS__); \
+	} while (0)
+
 /* What is known of a node before it is read. */
 struct expect {
 	struct ptr_disk ptr;
@@ -19,9 +26,11 @@ struct check_key check_key_get(const struct key_disk *k)
 }
 
 /* The tree below this pointer is lost to the walk. */
-static void lost(struct check *c)
+static void lost(struct check *c, const struct expect *e)
 {
 	c->rep->incomplete = true;
+	if (c->repair)
+		repair_on_lost(c->repair, get64(e->ptr.block), e->level, &e->first, e->bounded ? &e->end : NULL);
 }
 
 /* The pointer alone, and that its blocks are nobody else's. */
@@ -33,21 +42,21 @@ static bool pointer_good(struct check *c, const struct expect *e, uint64_t paren
 	bool good = true;
 
 	if (birth == 0 || birth > parent_birth)
-		check_say(c, 0, "node at block %llu: birth %llu, but its parent's is %llu", b,
+		TREE_SAY(c, 0, "node at block %llu: birth %llu, but its parent's is %llu", b,
 			  (unsigned long long)birth, (unsigned long long)parent_birth);
 	if (block % NODE_BLOCKS || !range_fits(block, NODE_BLOCKS, c->nblocks)) {
-		check_say(c, 0, "pointer to a node at block %llu: not a place for a node", b);
+		TREE_SAY(c, 0, "pointer to a node at block %llu: not a place for a node", b);
 		good = false;
 	} else if ((fixed = check_fixed(c, block, NODE_BLOCKS))) {
-		check_say(c, 0, "pointer to a node at block %llu: that is inside the %s", b, fixed);
+		TREE_SAY(c, 0, "pointer to a node at block %llu: that is inside the %s", b, fixed);
 		good = false;
 	} else if (check_own(c, block, NODE_BLOCKS, &first)) {
-		check_say(c, 0, "node at block %llu: block %llu is already used by something else", b,
+		TREE_SAY(c, 0, "node at block %llu: block %llu is already used by something else", b,
 			  (unsigned long long)first);
 		good = false;
 	}
 	if (!good)
-		lost(c);
+		lost(c, e);
 	return good;
 }
 
@@ -58,25 +67,25 @@ static bool identity_good(struct check *c, const struct expect *e, const struct 
 	uint32_t crc;
 
 	if (status) {
-		check_say(c, 0, "node at block %llu cannot be read: %s", b, err_text(status));
+		TREE_SAY(c, 0, "node at block %llu cannot be read: %s", b, err_text(status));
 		return false;
 	}
 	crc = check_crc_zeroed(n, NODE_SIZE, offsetof(struct node_disk, crc));
 	if (get32(n->magic) != NODE_MAGIC)
-		check_say(c, 0, "node at block %llu: no node is there (magic %08x)", b, get32(n->magic));
+		TREE_SAY(c, 0, "node at block %llu: no node is there (magic %08x)", b, get32(n->magic));
 	else if (get64(n->block) != b)
-		check_say(c, 0, "node at block %llu: what is there belongs to block %llu", b,
+		TREE_SAY(c, 0, "node at block %llu: what is there belongs to block %llu", b,
 			  (unsigned long long)get64(n->block));
 	else if (get64(n->birth) != get64(e->ptr.birth))
-		check_say(c, 0, "node at block %llu: birth %llu, its pointer says %llu", b,
+		TREE_SAY(c, 0, "node at block %llu: birth %llu, its pointer says %llu", b,
 			  (unsigned long long)get64(n->birth), (unsigned long long)get64(e->ptr.birth));
 	else if (memcmp(n->uuid, c->super.uuid, sizeof(n->uuid)))
-		check_say(c, 0, "node at block %llu: of another file system (uuid)", b);
+		TREE_SAY(c, 0, "node at block %llu: of another file system (uuid)", b);
 	else if (get32(n->crc) != crc || get32(e->ptr.crc) != crc)
-		check_say(c, 0, "node at block %llu: checksum mismatch (computed %08x, node says %08x, pointer %08x)",
+		TREE_SAY(c, 0, "node at block %llu: checksum mismatch (computed %08x, node says %08x, pointer %08x)",
 			  b, crc, get32(n->crc), get32(e->ptr.crc));
 	else if (n->level != e->level)
-		check_say(c, 0, "node at block %llu: level %u, expected %u", b, n->level, e->level);
+		TREE_SAY(c, 0, "node at block %llu: level %u, expected %u", b, n->level, e->level);
 	else
 		return true;
 	return false;
@@ -108,28 +117,28 @@ static bool structure_good(struct check *c, const struct expect *e, const struct
 	const struct item_disk *it = items_of(n);
 
 	if (low > NODE_SIZE || sizeof(*n) + nitems * sizeof(*it) > low) {
-		check_say(c, 0, "node at block %llu: %u items and values from byte %u do not fit", b, nitems, low);
+		TREE_SAY(c, 0, "node at block %llu: %u items and values from byte %u do not fit", b, nitems, low);
 		return false;
 	}
 	memset(c->cover, 0, NODE_SIZE);
 	for (unsigned i = 0; i < nitems; i++) {
 		if (!value_good(c, &it[i], low)) {
-			check_say(c, 0,
+			TREE_SAY(c, 0,
 				  "node at block %llu: value of item %u (%u bytes at %u) lies outside or in another", b,
 				  i, get16(it[i].len), get16(it[i].off));
 			return false;
 		}
 		if (e->level && get16(it[i].len) != sizeof(struct ptr_disk)) {
-			check_say(c, 0, "node at block %llu: item %u is no pointer (%u bytes)", b, i, get16(it[i].len));
+			TREE_SAY(c, 0, "node at block %llu: item %u is no pointer (%u bytes)", b, i, get16(it[i].len));
 			return false;
 		}
 		used += get16(it[i].len);
 	}
 	if (used + get16(n->dead) != NODE_SIZE - low)
-		check_say(c, 0, "node at block %llu: %u dead bytes, should be %u", b, get16(n->dead),
+		TREE_SAY(c, 0, "node at block %llu: %u dead bytes, should be %u", b, get16(n->dead),
 			  NODE_SIZE - low - used);
 	if (e->level && !nitems)
-		check_say(c, 0, "node at block %llu: level %u without items", b, e->level);
+		TREE_SAY(c, 0, "node at block %llu: level %u without items", b, e->level);
 	return true;
 }
 
@@ -142,15 +151,15 @@ static void keys_check(struct check *c, const struct expect *e, const struct nod
 	char x[80], y[80];
 
 	if (!e->root && check_key_compare(&first, &e->first))
-		check_say(c, 0, "node at block %llu: first key %s, its parent says %s", b,
+		TREE_SAY(c, 0, "node at block %llu: first key %s, its parent says %s", b,
 			  check_key_print(&first, x, sizeof(x)), check_key_print(&e->first, y, sizeof(y)));
 	for (unsigned i = 0; i < get16(n->nitems); i++, last = k) {
 		k = check_key_get(&it[i].key);
 		if (i ? check_key_compare(&k, &last) <= 0 : check_key_compare(&k, &first) < 0)
-			check_say(c, 0, "node at block %llu: item %u: key %s is not above %s", b, i,
+			TREE_SAY(c, 0, "node at block %llu: item %u: key %s is not above %s", b, i,
 				  check_key_print(&k, x, sizeof(x)), check_key_print(&last, y, sizeof(y)));
 		if (e->bounded && check_key_compare(&k, &e->end) >= 0)
-			check_say(c, 0, "node at block %llu: item %u: key %s is not below its parent's bound %s", b, i,
+			TREE_SAY(c, 0, "node at block %llu: item %u: key %s is not below its parent's bound %s", b, i,
 				  check_key_print(&k, x, sizeof(x)), check_key_print(&e->end, y, sizeof(y)));
 	}
 }
@@ -161,11 +170,13 @@ static bool node_good(struct check *c, const struct expect *e, const struct node
 	if (!identity_good(c, e, n, status) || !structure_good(c, e, n)) {
 		if (status)
 			c->rep->read_errors++;
-		lost(c);
+		lost(c, e);
 		return false;
 	}
 	keys_check(c, e, n);
 	c->rep->nodes++;
+	if (c->repair)
+		repair_on_node(c->repair, get64(n->block));
 	if (!e->level)
 		c->rep->leaves++;
 	return true;
@@ -181,6 +192,8 @@ static void leaf_walk(struct check *c, const struct node_disk *n)
 		c->rep->items++;
 		check_item(c, get64(n->block), get64(n->birth), i, &k, (const uint8_t *)n + get16(it[i].off),
 			   get16(it[i].len));
+		if (c->repair)
+			repair_on_item(c->repair, get64(n->block), i, &k, (const uint8_t *)n + get16(it[i].off), get16(it[i].len));
 	}
 }
 

@@ -46,7 +46,7 @@ int super_check(const struct super_disk *s, uint64_t nblocks)
 	    get32(s->csum_type) != CSUM_CRC32C || get64(s->journal_start) != JOURNAL_START ||
 	    get64(s->journal_len) != l.journal_len || get64(s->journal_pos) >= l.journal_len ||
 	    get64(s->ring_b) != l.ring_b || s->root_level >= LEVELS_MAX ||
-	    get64(s->root.birth) > get64(s->gen) || s->label[sizeof(s->label) - 1])
+	    get64(s->root.birth) > get64(s->gen) || get64(s->gen) > UINT64_MAX / 2 || s->label[sizeof(s->label) - 1])
 		return -E_BAD_SUPER;
 	return 0;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fsck.nvofs: checks the committed state, then what the journal makes of it. The journal is replayed in memory (-n) or
- * for real; nothing else is ever repaired.
+ * for real. What is damaged is repaired (fs/repair.h) unless -n; the new state is proven before a byte of it is written.
  *
  *      probe -> holder? -> committed state -> (journal) -> state after replay
+ *                 |              '- errors ----------------------'-> plan -> checked in memory -> written -> checked again
  *                 |-n: committed state only, again while checkpoints replace it */
 #include <errno.h>
 #include <getopt.h>
@@ -16,6 +17,8 @@
 #include "base/uuid.h"
 #include "fs/check.h"
 #include "fs/fs.h"
+#include "fs/repair.h"
+#include "fs/super.h"
 #include "tools/tool.h"
 #include "transport/ns.h"
 
@@ -31,6 +34,7 @@
 
 struct fsck {
 	bool no, preen, yes, verbose;
+	bool repaired;                  /* something was written by repair */
 	struct tool_ns t;
 	struct check_ns *source;
 	struct fs_probe probe;
@@ -43,9 +47,10 @@ struct fsck {
 static const char usage_text[] =
 	"usage: fsck.nvofs [-n | -p | -y] [-f] [-v] NAMESPACE\n"
 	"  -n  change nothing: replay the journal in memory    -f  accepted: everything is always checked\n"
-	"  -p  no questions (there are none), less output      -v  tell statistics\n"
-	"  -y  the same as without an option\n"
-	"exit code: 0 clean, 1 journal replayed, 4 errors, 8 could not be checked, 16 wrong use, 32 cancelled\n";
+	"  -p  repair what loses nothing, less output          -v  tell statistics\n"
+	"  -y  repair everything, also what loses or moves something (without an option: as -p)\n"
+	"exit code: 0 clean, 1 corrected or journal replayed, 4 errors left, 8 could not be checked, 16 wrong use,\n"
+	"           32 cancelled\n";
 
 /* ---- one check ---- */
 
@@ -136,11 +141,11 @@ static void tell_result(const struct fsck *f, int code)
 	const struct check_report *r = &f->report;
 
 	if (code & EXIT_UNCORRECTED)
-		printf("%s: %llu error%s; nothing but the journal can be repaired by this version\n", f->t.text,
-		       N(r->errors), r->errors == 1 ? "" : "s");
+		printf("%s: %s%llu error%s left\n", f->t.text, f->repaired ? "repaired, " : "", N(r->errors),
+		       r->errors == 1 ? "" : "s");
 	else
 		printf("%s: %s, %llu inodes, %llu of %llu blocks used\n", f->t.text,
-		       code & EXIT_CORRECTED ? "journal replayed" : "clean", N(r->inodes), N(r->used_blocks),
+		       f->repaired ? "repaired" : code & EXIT_CORRECTED ? "journal replayed" : "clean", N(r->inodes), N(r->used_blocks),
 		       N(get64(r->super.nblocks)));
 	if (f->verbose && !(code & EXIT_OPERATIONAL))
 		tell_statistics(f);
@@ -282,6 +287,170 @@ static int replay_write(struct fsck *f)
 	return EXIT_OPERATIONAL;
 }
 
+/* ---- repair ---- */
+
+/* The dead writer's rule: nothing is written before its commands cannot execute any more. 0 or a code. */
+static int dead_wait(struct fsck *f)
+{
+	struct fs_probe p, again;
+	uint64_t end;
+	int r = fs_probe(f->t.ns, &p);
+
+	if (r || !p.valid || (p.heartbeat_valid ? !heartbeat_held(&p.heartbeat) : get32(p.super.state) & SUPER_CLEAN))
+		return r;
+	end = clock_now() + (p.heartbeat_valid ? MIN(get32(p.heartbeat.quiesce_ms), 120000) : ns_info(f->t.ns)->dead_ms) * NS_PER_MS;
+	if (!f->preen)
+		printf("waiting %llu s: until then commands of the dead mount may still execute\n",
+		       (unsigned long long)DIV_UP(end - clock_now(), NS_PER_S));
+	fflush(stdout);
+	while (!tool_cancelled && clock_now() < end)
+		clock_sleep(MIN(end - clock_now() + 1, NS_PER_S));
+	r = tool_cancelled ? -ECANCELED : fs_probe(f->t.ns, &again);
+	if (!r && memcmp(&p.heartbeat, &again.heartbeat, sizeof(p.heartbeat)))
+		r = -E_IN_USE;
+	return r;
+}
+
+/* Our own heartbeat, so that nobody mounts meanwhile; renewed while we write. */
+struct repair_writer {
+	struct ns *ns;
+	struct heartbeat_disk beat;
+	uint64_t next;
+};
+
+static int beat(struct repair_writer *w)
+{
+	w->next = clock_now() + NS_PER_S;
+	w->beat.counter = put64(get64(w->beat.counter) + 1);
+	heartbeat_seal(&w->beat);
+	return ns_write_sync(w->ns, HEARTBEAT_BLOCK, 1, &w->beat, IO_FUA);
+}
+
+static int repair_write(void *arg, uint64_t block, uint32_t n, const void *data, bool fua)
+{
+	struct repair_writer *w = arg;
+	int r = clock_now() >= w->next ? beat(w) : 0;
+
+	return r ? r : ns_write_sync(w->ns, block, n, data, fua ? IO_FUA : 0);
+}
+
+static int repair_flush(void *arg)
+{
+	return ns_flush_sync(((struct repair_writer *)arg)->ns);
+}
+
+static int repair_commit_ns(struct fsck *f, struct repair *r, const struct super_disk *s)
+{
+	struct repair_writer w = { .ns = f->t.ns };
+	struct timespec now = clock_wall();
+	int err, ended;
+
+	w.beat = (struct heartbeat_disk){ .magic = put32(HEARTBEAT_MAGIC), .host = "fsck.nvofs", .epoch = put64(get64(s->epoch) + 1),
+		.since = put64((uint64_t)now.tv_sec), .interval_ms = put32(1000), .quiesce_ms = put32(ns_info(f->t.ns)->dead_ms),
+		.pid = put32((uint32_t)getpid()) };
+	memcpy(w.beat.uuid, s->uuid, sizeof(w.beat.uuid));
+	memcpy(w.beat.hostid, ns_info(f->t.ns)->hostid, sizeof(w.beat.hostid));
+	random_bytes(w.beat.token, sizeof(w.beat.token));
+	err = beat(&w);
+	if (!err)
+		err = repair_commit(r, repair_write, repair_flush, &w);
+	memset(w.beat.token, 0, sizeof(w.beat.token));
+	ended = err ? 0 : beat(&w);
+	return err ? err : ended;
+}
+
+/* Is the planned state whole? Data is not read: it is where it was. */
+static bool plan_whole(struct fsck *f, struct repair *r)
+{
+	struct check_report report;
+	struct check_conf conf = { .source = repair_source(r), .mem = check_ns_memory(f->source), .skip_data = true, .found = on_found,
+		.arg = f, .cancel = &tool_cancelled };
+	size_t kept = f->nlines;
+
+	if (check_run(&conf, &report) == 0 && !report.errors) {
+		f->report.super = report.super;
+		return true;
+	}
+	while (f->nlines > kept)
+		free(f->lines[--f->nlines]);
+	return false;
+}
+
+/* What was found and what is done about it, in f->lines. 0: written; EXIT_UNCORRECTED: left as it is; or another code. */
+static int repair_planned(struct fsck *f, struct repair *r, const struct repair_report *rep)
+{
+	int err;
+
+	if (rep->other && !f->yes) {
+		printf("%s: to repair this something has to be given up, moved or guessed (%llu changes): -y does it\n", f->t.text,
+		       (unsigned long long)rep->other);
+		return EXIT_UNCORRECTED;
+	}
+	if (!plan_whole(f, r)) {
+		printf("%s: the repaired state would not be whole: nothing was changed\n", f->t.text);
+		return EXIT_UNCORRECTED;
+	}
+	err = tool_cancelled ? -ECANCELED : repair_commit_ns(f, r, &f->report.super);
+	if (!err) {
+		f->repaired = true;
+		printf("%s: repaired: %llu changes, %llu of them losses, %llu inodes in lost+found\n", f->t.text,
+		       (unsigned long long)(rep->safe + rep->other), (unsigned long long)rep->lost, (unsigned long long)rep->saved);
+		return 0;
+	}
+	log_error("%s: repairing: %s", f->t.text, err_text(err));
+	return err == -ECANCELED ? EXIT_CANCELLED : EXIT_OPERATIONAL;
+}
+
+static void on_repair(void *arg, const char *line)
+{
+	printf("%s\n", line);
+}
+
+/* code: of the check before. Lines of it were told. */
+static int repair(struct fsck *f, int code)
+{
+	struct repair_conf conf = { .source = check_ns_source(f->source), .mem = check_ns_memory(f->source), .found = on_repair, .arg = f,
+		.cancel = &tool_cancelled };
+	struct repair_report rep;
+	struct repair *r = NULL;
+	int err = dead_wait(f);
+
+	if (err && err != -E_BAD_SUPER) {
+		log_error("%s: %s", f->t.text, err_text(err));
+		return err == -ECANCELED ? EXIT_CANCELLED : EXIT_OPERATIONAL;
+	}
+	tell_lines(f);
+	lines_drop(f);
+	err = check_ns_start(f->source);
+	if (!err) {
+		printf("%s: what repair does about it:\n", f->t.text);
+		err = repair_plan(&r, &conf, &rep);
+		if (err)
+			printf("%s: cannot be repaired: %s\n", f->t.text, err == -E_BAD_NODE ? "the root of the tree is lost" : err_text(err));
+		else if (rep.safe + rep.other)
+			code = repair_planned(f, r, &rep);
+		else
+			printf("nothing: data blocks are lost where they are\n");
+		repair_free(r);
+		check_ns_stop(f->source);
+	}
+	fflush(stdout);
+	return err == -ECANCELED ? EXIT_CANCELLED : err && !code ? EXIT_OPERATIONAL : code;
+}
+
+/* After a check that ended with code. */
+static int repair_check(struct fsck *f, int code)
+{
+	int corrected = code & EXIT_CORRECTED, r;
+
+	if (f->no || code & ~(EXIT_CORRECTED | EXIT_UNCORRECTED) || (!(code & EXIT_UNCORRECTED) && !f->report.orphans))
+		return code;
+	r = repair(f, code & EXIT_UNCORRECTED);
+	if (!f->repaired)
+		return r | corrected;
+	return check_device(f, "checking after the repair") | EXIT_CORRECTED;
+}
+
 /* ---- everything ---- */
 
 static int check_unmounted(struct fsck *f)
@@ -289,11 +458,11 @@ static int check_unmounted(struct fsck *f)
 	int r = check_device(f, "checking"), replayed;
 
 	if (get32(f->report.super.state) & SUPER_CLEAN)
-		return r;
-	if (r == EXIT_UNCORRECTED)
+		return repair_check(f, r);
+	if (r == EXIT_UNCORRECTED && f->no)
 		on_found(f, "it was not unmounted, and the journal was not replayed because of these errors");
 	if (r)
-		return r;
+		return repair_check(f, r);
 	if (!f->preen)
 		printf("%s: was not unmounted: replaying the journal%s\n", f->t.text,
 		       f->no ? " in memory (nothing is written)" : "");
@@ -302,8 +471,8 @@ static int check_unmounted(struct fsck *f)
 		return replay_check(f);
 	replayed = replay_write(f);
 	if (replayed)
-		return replayed;
-	return check_device(f, "checking after the replay") | EXIT_CORRECTED;
+		return repair_check(f, replayed);
+	return repair_check(f, check_device(f, "checking after the replay") | EXIT_CORRECTED);
 }
 
 static int run(struct fsck *f)
