@@ -164,8 +164,8 @@ static void wait_again(struct claim *c, const struct heartbeat_disk *now)
 	log_info("the heartbeat changed meanwhile; writing begins in %.1f s if it does not change again", ms / 1000.0);
 }
 
-/* The epoch goes up here, in memory; our heartbeat carries it next, and the first checkpoint makes it the file system's.
- * The block is copied out of the run before it is judged, since a target may write to that. */
+/* The epoch goes up here, in memory; our heartbeat carries it next, and the first checkpoint makes it the file
+ * system's. The block is copied out of the run before it is judged, since a target may write to that. */
 static void check_done(struct run *run, int status)
 {
 	struct claim *c = run->owner;
