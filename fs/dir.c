@@ -34,7 +34,7 @@ int name_check_new(const char *name, size_t *len)
 }
 
 /* SipHash with the file system's key (Aumasson and Bernstein, 2012): who does not know the key cannot make names
- * collide, so a bucket of 256 places does not fill. 0 becomes 1: keys below 256 could meet the cookies of "." and "..". */
+ * collide, so a bucket of 256 places does not fill. 0 becomes 1: keys below 256 could meet the cookies of the dots. */
 struct key bucket_key(const struct fs *fs, uint64_t object, uint8_t type, const void *name, size_t len)
 {
 	uint64_t h = siphash24(fs->hash_key, name, len) >> HASH_SHIFT;
