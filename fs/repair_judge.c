@@ -257,7 +257,7 @@ static void extents_judge(struct object *o, struct rino *in)
 
 static void fit_size(struct object *o, struct rino *in, uint64_t size)
 {
-	if (S_ISREG(in->mode) && o->data_end > DIV_UP(size, FS_BLOCK))
+	if (S_ISREG(in->mode) && !o->inlines && (size > MAX_SIZE || o->data_end > DIV_UP(size, FS_BLOCK)))
 		in->size = o->data_end * FS_BLOCK;
 	else if (S_ISREG(in->mode) && o->inlines)
 		in->size = size > INLINE_MAX || size < o->inline_len ? MIN(o->inline_len, INLINE_MAX) : size;
