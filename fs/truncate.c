@@ -183,7 +183,7 @@ static int zero_part(struct op *op, uint64_t fb, uint64_t from, uint64_t to)
 	return 0;
 }
 
-/* First and last block keep what the range does not cover of them. Phases 1 and 2: first, last one done. */
+/* First and last block keep what the range does not cover of them. Phase 1: the first one is done. */
 static int zero_ends(struct op *op, const struct file_view *v)
 {
 	uint64_t end = MIN(zero_end(op), inode_size(&v->inode)), first = op->off / FS_BLOCK, last = end / FS_BLOCK;

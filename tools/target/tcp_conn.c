@@ -489,7 +489,7 @@ static int conn_init(struct conn *c, struct tcp_conn *base)
 static void conn_exit(struct conn *c)
 {
 	queue_exit(&c->queue);
-	for (unsigned i = 0; i < c->nr_transfers; i++)
+	for (unsigned i = 0; c->transfers && i < c->nr_transfers; i++)
 		if (c->transfers[i].used && c->transfers[i].pooled && c->transfers[i].data)
 			munmap(c->transfers[i].data, c->queue.target->conf.mdts);
 	while (c->nr_pool)

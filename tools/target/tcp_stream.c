@@ -39,6 +39,8 @@ void stream_exit(struct stream *s)
 	free(s->in);
 	if (s->bulk)
 		munmap(s->bulk, s->bulk_size);
+	s->in = NULL; /* after a failed stream_init the owner comes here once more */
+	s->bulk = NULL;
 }
 
 /* Polling beats sleeping only while the host runs on another CPU: then data come within the spin. When they do not (the

@@ -25,6 +25,8 @@ int volatile_init(struct volatile_cache *v, int fd, uint64_t size)
 	v->pages = mmap(NULL, nr * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (!v->dirty || v->pages == MAP_FAILED) {
 		free(v->dirty);
+		if (v->pages != MAP_FAILED)
+			munmap(v->pages, nr * PAGE);
 		return -ENOMEM;
 	}
 	pthread_rwlock_init(&v->lock, NULL);
