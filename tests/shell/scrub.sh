@@ -10,11 +10,14 @@ scrub() { # [OPTION]...: sets code, output in $work/scrub.json
 }
 found() { json_value "$1" <"$work/scrub.json"; }
 
-# Sets at, the place of that text in the target's file, and changes its first byte.
+# Changes the first byte of that text wherever it is in the target's file: old copies of nodes may have it too.
 flip_text() {
-	at=$(grep -obUaF "$1" "$disk" | tail -n 1 | cut -d : -f 1)
-	[ -n "$at" ] || fail "'$1' is not in the target's file"
-	printf '#' | dd of="$disk" bs=1 seek="$at" conv=notrunc status=none
+	local at places
+	places=$(grep -obUaF "$1" "$disk" | cut -d : -f 1)
+	[ -n "$places" ] || fail "'$1' is not in the target's file"
+	for at in $places; do
+		printf '#' | dd of="$disk" bs=1 seek="$at" conv=notrunc status=none
+	done
 }
 
 fill() {
@@ -87,10 +90,11 @@ damaged_one() {
 	[ $code = 4 ] && grep -q 'folder/file.*offset 4997120' "$work/scrub.log" || fail "for people: $(cat "$work/scrub.log")"
 }
 
-# Small files lie in the tree itself.
+# Small files lie in the tree itself, which is all on the device after a mount.
 damaged_node() {
-	cp "$disk" "$work/before"
-	flip_text "small 77"
+	remount_fs
+	ls -l "$mnt/folder" >/dev/null
+	flip_text "small 300" # the one that busy_one never changes
 	scrub
 	[ $code = 4 ] && [ "$(found found)" -ge 1 ] || fail "a damaged node: ended with $code: $(cat "$work/scrub.json" "$work/scrub.err")"
 	grep -q '"node"' "$work/scrub.json" || fail "no node is named: $(cat "$work/scrub.json")"
