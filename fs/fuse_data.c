@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/err.h"
 #include "base/log.h"
 #include "fs/fuse_int.h"
 
@@ -63,6 +64,7 @@ static void fill_info(const struct freq *q, struct fuse_file_info *fi)
 {
 	memset(fi, 0, sizeof(*fi));
 	fi->flags = q->open_flags;
+	fi->fh = (q->open_flags & O_ACCMODE) != O_RDONLY ? FUSE_HANDLE_WRITES : 0;
 	fi->direct_io = opens_direct(q->fw->front, q->open_flags);
 	q->fw->open_extra = fi->direct_io ? OPEN_PARALLEL_WRITES : 0;
 	fi->keep_cache = 1;
@@ -226,6 +228,8 @@ static void done_write(struct op *op, int status)
 	struct freq *q = op->owner;
 
 	if (status) {
+		if (q->cached_write)
+			fuse_writers_failed(q, err_errno(status));
 		freq_fail(q, status);
 		return;
 	}
@@ -256,6 +260,7 @@ static void on_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *pay
 	if (arg->write_flags & WRITE_KILL_PRIV)
 		op->valid |= SET_KILL_PRIV;
 	op->nruns = fuse_rx_take(q->fw, op->runs);
+	q->cached_write = arg->write_flags & FUSE_WRITE_CACHE;
 	freq_start(q, fs_write, done_write);
 }
 

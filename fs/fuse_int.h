@@ -23,6 +23,7 @@
 #define FUSE_RX_RUNS 2u         /* 1 MiB in runs of 512 KiB */
 #define FUSE_BACKLOG_MAX 512u   /* requests; beyond it /dev/fuse is left alone */
 #define FUSE_BACKLOG_BYTES (64 * MiB)
+#define FUSE_HANDLE_WRITES 1u   /* fi->fh of an open that can write */
 
 struct fuse_req;
 struct fuse_session;
@@ -40,6 +41,7 @@ struct freq {                      /* a request of the kernel that is being work
 	struct fuse_dir *dir;      /* readdir */
 	struct stat attr;          /* create: the new file, while it is being opened */
 	int open_flags;
+	bool cached_write;         /* the kernel writes what its cache has taken; no program waits for this answer */
 	bool creating;             /* several operations, the first of which changed something */
 	int (*run)(struct op *);   /* what is to be started once letter is delivered, and thread has ended */
 	struct letter letter;
@@ -159,6 +161,10 @@ void fuse_writers_exit(struct fuse_writers *);
 /* flags: those of open(2). Before the reply to an open, after the request to release. */
 void fuse_writers_opened(struct fuse_writers *, uint64_t ino, int flags);
 void fuse_writers_closed(struct fuse_writers *, uint64_t ino, int flags);
+/* A write from the kernel's cache failed (negative errno): the next write(2) to the file is to tell. */
+void fuse_writers_failed(struct freq *, int err);
+/* What is to be told, once; 0: nothing. */
+int fuse_writers_take_error(struct fuse_writers *, uint64_t ino);
 /* freq_start, after the kernel has written what it holds of q->op->ino. */
 void fuse_writers_flush_then(struct freq *, int (*run)(struct op *), void (*finish)(struct op *, int status));
 

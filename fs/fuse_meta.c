@@ -72,14 +72,22 @@ static void on_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 	fuse_reply_none(req);
 }
 
-/* fi is of no interest: node numbers are inode numbers, and an open file's inode stays. */
+/* Node numbers are inode numbers, and an open file's inode stays. With a handle that can write it is write(2) that asks,
+ * which is told of earlier failures here (fuse_writers.c). */
 static void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct freq *q = freq_new(req);
+	int err = 0;
 
 	if (!q)
 		return;
 	q->op->ino = ino;
+	if (fi && fi->fh == FUSE_HANDLE_WRITES)
+		err = fuse_writers_take_error(&q->fw->front->writers, ino);
+	if (err) {
+		freq_fail(q, err);
+		return;
+	}
 	freq_start(q, fs_getattr, freq_done_attr);
 }
 

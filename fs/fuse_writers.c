@@ -5,7 +5,13 @@
  * makes it write the dirty ones. (Without a writable open there are none: the kernel writes them before it sends
  * RELEASE, and a mapping keeps its file open.)
  *
- * The notification waits for our workers to serve those writes, so it is sent by a thread of its own. */
+ * The notification waits for our workers to serve those writes, so it is sent by a thread of its own.
+ *
+ * Errors under the write-back cache. write(2) only fills the cache; that writing it out failed is told by fsync and
+ * close, and a program that fills a device until write(2) fails would never end. But before each such write the kernel
+ * asks for the file's mode if its attributes are invalid, with the handle (FUSE_GETATTR_FH), and fails the write with the
+ * answer's error (fuse_cache_write_iter). So after a failed write of the cache the attributes are made invalid, and the
+ * next GETATTR by a handle that can write gets the error, once. fstat(2) comes without a handle. */
 #define FUSE_USE_VERSION 314
 #include <assert.h>
 #include <fcntl.h>
@@ -19,6 +25,7 @@ struct writer {
 	struct writer *next;
 	uint64_t ino;
 	unsigned opens;
+	int error;             /* of a write from the kernel's cache, not told yet; 0 or a negative errno */
 };
 
 static struct writer **find(struct fuse_writers *w, uint64_t ino)
@@ -97,6 +104,38 @@ static bool has_writers(struct fuse_writers *w, uint64_t ino)
 	any = w->unknown || *find(w, ino);
 	pthread_mutex_unlock(&w->lock);
 	return any;
+}
+
+/* ---- errors ---- */
+
+void fuse_writers_failed(struct freq *q, int err)
+{
+	struct fuse_writers *w = &q->fw->front->writers;
+	struct writer *one;
+
+	pthread_mutex_lock(&w->lock);
+	one = *find(w, q->op->ino);
+	if (one)
+		one->error = err;
+	pthread_mutex_unlock(&w->lock);
+	/* Attributes only (offset -1): unlike pages they are let go without waiting for anybody. */
+	if (one)
+		fuse_lowlevel_notify_inval_inode(q->fw->front->session, q->op->ino, -1, 0);
+}
+
+int fuse_writers_take_error(struct fuse_writers *w, uint64_t ino)
+{
+	struct writer *one;
+	int err = 0;
+
+	pthread_mutex_lock(&w->lock);
+	one = *find(w, ino);
+	if (one) {
+		err = one->error;
+		one->error = 0;
+	}
+	pthread_mutex_unlock(&w->lock);
+	return err;
 }
 
 /* ---- making the kernel write ---- */

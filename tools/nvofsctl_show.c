@@ -173,9 +173,11 @@ void show_discover(struct json *j)
 
 static void show_bad(struct json *j, void *arg)
 {
+	const char *path = json_text(j, "path"); /* of what was looked up lately; else "inode N" as in the log */
+
 	if (N(j, "inode"))
-		row("bad", "%s, inode %" PRIu64 ", offset %" PRIu64 " (block %" PRIu64 "): %s", json_text(j, "path"), N(j, "inode"),
-		    N(j, "offset"), N(j, "block"), json_text(j, "error"));
+		row("bad", "%s, inode %" PRIu64 ", offset %" PRIu64 " (block %" PRIu64 "): %s", path[0] == '/' ? path : "a file (find -inum)",
+		    N(j, "inode"), N(j, "offset"), N(j, "block"), json_text(j, "error"));
 	else
 		row("bad", "tree node at block %" PRIu64 ": %s", N(j, "block"), json_text(j, "error"));
 }
@@ -185,5 +187,5 @@ void show_scrub(struct json *j)
 	json_each(j, "bad", show_bad, NULL);
 	row("verified", "%s of data, %s of tree nodes in %.1f s", SIZE(j, "data_bytes"), SIZE(j, "node_bytes"),
 	    (double)N(j, "milliseconds") / 1000);
-	row("found", "%" PRIu64 " bad blocks", N(j, "found"));
+	row("found", "%" PRIu64 " bad block%s", N(j, "found"), N(j, "found") == 1 ? "" : "s");
 }

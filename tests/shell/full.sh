@@ -44,8 +44,20 @@ fill_up second
 check_files second
 [ "$files" -ge $((first - 2)) ] || fail "only $files files fit the second time, $first the first time"
 
+# One file without end, through the kernel's write-back cache: write(2) itself has to fail, else dd goes on for ever.
+rm -f "$mnt"/second-*
+wait_for 30 room || fail "deleted, and only $(free_kb) KiB of $empty are free"
+code=0
+timeout 60 dd if=/dev/zero of="$mnt/endless" bs=64k status=none 2>"$work/dd.log" || code=$?
+[ $code = 1 ] && grep -q 'No space left' "$work/dd.log" || fail "dd into a full file system: exit code $code, $(cat "$work/dd.log")"
+[ "$(free_kb)" -lt $((8 * 1024)) ] || fail "$(free_kb) KiB are free, yet there was no room"
+rm "$mnt/endless"
+wait_for 30 room || fail "deleted, and only $(free_kb) KiB of $empty are free"
+fill_up third
+check_files third
+
 # Small files until there is no room for an inode; overwriting and deleting still work.
-rm -f "$mnt/second-0"
+rm -f "$mnt/third-0"
 sync -f "$mnt" || : # may still tell of the write that found no room
 i=0
 while mkdir "$mnt/dir-$i" 2>/dev/null && echo "content $i" >"$mnt/dir-$i/f" 2>/dev/null; do
