@@ -5,7 +5,9 @@
 # What the file system costs: sequential and random reads and writes through the mount beside the raw initiator
 # (nvofs-rawperf: our transport alone, same block size, requests in flight and queues) on the same nvofs-target (memory), and
 # beside memcpy. Rounds are interleaved, so that a slow phase of the machine hits all alike; medians, and min..max in
-# brackets. Compare ratios of one run only. Cold reads follow a new mount; direct is O_DIRECT.
+# brackets. What is read was written once, in order; what is written over and over is another file, whose blocks random
+# writes strew over the device: read-1M-scattered reads that one. Compare ratios of one run only. Cold reads follow a new
+# mount; direct is O_DIRECT.
 # As root it runs in a network namespace of its own with TCP's plain congestion control, because some defaults (bbr) pace
 # loopback; nothing of the machine is changed.
 #   -r  rounds (5)    -m  size of the file (512)
@@ -20,7 +22,7 @@ while getopts r:m: opt; do
 	case $opt in
 	r) rounds=$OPTARG ;;
 	m) mb=$OPTARG ;;
-	*) sed -n '3,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+	*) sed -n '3,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 	esac
 done
 if [ -n "${NVOFS_BENCH_NETNS:-}" ]; then
@@ -44,8 +46,9 @@ raw() { # TEST RW BLOCK DEPTH
 }
 
 through_mount() { # TEST RW BLOCK DEPTH [direct]
-	local result
-	result=$("$helpers/io_speed" "$2" "$mnt/file" "$3" "$((mb * 1048576 / $3)):2" "$4" ${5:-}) || fail "io_speed $*"
+	local result file=$mnt/file
+	case $2 in *write) file=$mnt/written ;; esac
+	result=$("$helpers/io_speed" "$2" "$file" "$3" "$((mb * 1048576 / $3)):2" "$4" ${5:-}) || fail "io_speed $*"
 	record "$1" mount "${result%% *}"
 }
 
@@ -69,6 +72,8 @@ round() {
 	measure randwrite-4K-direct-32 randwrite 4096 32 direct
 	"$helpers/io_speed" read "$mnt/file" 1048576 "$mb" >/dev/null
 	through_mount read-128K-page-cache read 131072 1
+	remount_fs
+	record read-1M-scattered mount "$("$helpers/io_speed" read "$mnt/written" 1048576 "$mb:2" 1 direct | cut -d ' ' -f 1)"
 }
 
 table() {
@@ -90,7 +95,7 @@ table() {
 		}'
 }
 
-target_start -q "ram:$((mb * 3 / 2 + 256))M" "ram:${mb}M"
+target_start -q "ram:$((mb * 3 + 256))M" "ram:${mb}M"
 target_ns=$ns
 for nsid in 1 2; do # no untouched memory below: the target's first page faults would be what is measured
 	"$tools/nvofs-rawperf" "$ns?nsid=$nsid" --rw=write --bs=1M --qd=4 --seconds=4 >/dev/null
@@ -98,7 +103,9 @@ done
 "$tools/mkfs.nvofs" -q -f "$ns?nsid=1"
 ns="$target_ns?nsid=1"
 mount_fs
-dd if=/dev/urandom of="$mnt/file" bs=1M count="$mb" status=none conv=fsync
+for file in file written; do
+	dd if=/dev/urandom of="$mnt/$file" bs=1M count="$mb" status=none conv=fsync
+done
 for number in $(seq "$rounds"); do
 	note "round $number of $rounds" >&2
 	round
