@@ -178,9 +178,18 @@ same_tree() { # FOLDER FOLDER
 }
 
 # One line a file with all that has to survive; times in nanoseconds. A directory's size is the file system's own matter.
+# Links are counted inside the folder: a file of this machine may have more names elsewhere.
 listing() { # FOLDER
-	(cd "$1" && find . -printf '%p|%y|%m|%U|%G|%n|%T@|%l|%s\n' | awk -F'|' -v OFS='|' '$2 == "d" { $6 = $9 = "" } { print }' |
-		sort)
+	(cd "$1" && find . -printf '%p|%y|%m|%U|%G|%i|%T@|%l|%s\n' | awk -F'|' -v OFS='|' '
+		{ line[NR] = $0; names[$6]++ }
+		END {
+			for (i = 1; i <= NR; i++) {
+				$0 = line[i]
+				$6 = $2 == "d" ? "" : names[$6]
+				if ($2 == "d") $9 = ""
+				print
+			}
+		}' | sort)
 }
 same_listing() { # FOLDER FOLDER
 	listing "$1" >"$work/listing.a"
