@@ -11,7 +11,8 @@
  * close, and a program that fills a device until write(2) fails would never end. But before each such write the kernel
  * asks for the file's mode if its attributes are invalid, with the handle (FUSE_GETATTR_FH), and fails the write with the
  * answer's error (fuse_cache_write_iter). So after a failed write of the cache the attributes are made invalid, and the
- * next GETATTR by a handle that can write gets the error, once. fstat(2) comes without a handle. */
+ * next GETATTR by a handle that can write gets the error, once. fstat(2) comes without a handle; a read
+ * beyond the end of the file by such a handle asks in the same way, and may get the error instead. */
 #define FUSE_USE_VERSION 314
 #include <assert.h>
 #include <fcntl.h>
