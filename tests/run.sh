@@ -12,7 +12,7 @@
 set -eu
 cd "$(dirname "$(readlink -f "$0")")/.."
 
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 failures=()
 deadline=$((SECONDS + ${NVOFS_TEST_LIMIT:-1500}))
 wanted=("$@")
 export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=0:exitcode=99
@@ -25,6 +25,7 @@ say() { printf '\n== %s\n' "$*"; }
 broken() { # WHAT
 	say "$1"
 	failed=$((failed + 1))
+	failures+=("$1")
 }
 
 configure() { # FOLDER OPTION...
@@ -92,11 +93,13 @@ again() { # FOLDER MULTIPLIER
 	local name
 	for name in $(sed -n 's/.*"name": "[^"]* \/ \([^"]*\)".*[^\\]"result": "\(FAIL\|TIMEOUT\|ERROR\)".*/\1/p' \
 		"$1/meson-logs/testlog.json"); do
-		[ $((deadline - SECONDS)) -gt 60 ] || return 0
-		if bash -c "$runner \"\$@\"" sh meson test -C "$1" --no-rebuild --print-errorlogs --logbase again \
+		rm -f "$1/meson-logs/again.txt"
+		if [ $((deadline - SECONDS)) -gt 60 ] && bash -c "$runner \"\$@\"" sh meson test -C "$1" --no-rebuild --print-errorlogs --logbase again \
 			-t $(($2 * ${NVOFS_PATIENCE:-1})) "$name"; then
 			say "$1: $name failed beside others and passed alone"
 			failed=$((failed - 1)) passed=$((passed + 1))
+		else
+			failures+=("$1: $name: $(tail -n 15 "$1/meson-logs/again.txt" 2>/dev/null)")
 		fi
 	done
 }
@@ -118,6 +121,7 @@ run_configuration() { # FOLDER MULTIPLIER "MESON OPTIONS" SUITE...
 
 summary() {
 	local line="$passed passed, $failed failed"
+	[ ${#failures[@]} = 0 ] || printf '\n%s\n' "${failures[@]}"
 	[ $skipped = 0 ] || line="$line, $skipped skipped"
 	printf '\n%s\n' "$line"
 }

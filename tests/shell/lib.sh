@@ -178,10 +178,12 @@ same_tree() { # FOLDER FOLDER
 }
 
 # One line a file with all that has to survive; times in nanoseconds. A directory's size is the file system's own matter.
-# Links are counted inside the folder: a file of this machine may have more names elsewhere.
+# Links are counted inside the folder: a file of this machine may have more names elsewhere. (Directories do not count: on an
+# overlay their inode numbers may be those of files.)
 listing() { # FOLDER
 	(cd "$1" && find . -printf '%p|%y|%m|%U|%G|%i|%T@|%l|%s\n' | awk -F'|' -v OFS='|' '
-		{ line[NR] = $0; names[$6]++ }
+		{ line[NR] = $0 }
+		$2 != "d" { names[$6]++ }
 		END {
 			for (i = 1; i <= NR; i++) {
 				$0 = line[i]
