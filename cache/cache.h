@@ -130,6 +130,8 @@ struct readahead {
 	uint64_t ahead;    /* blocks before this one were asked for already */
 	uint32_t window;   /* blocks to keep ahead; 0: random */
 };
+/* Whether a read of [first, first+n) belongs to the stream (a new one: begins at block 0). */
+bool readahead_continues(const struct readahead *, uint64_t first, uint32_t n);
 /* A read of [first, first+n): returns how many blocks to read ahead and from where (*start); 0: none. eof in blocks.
  * Grows from 32 to max_window blocks on sequential access, falls to nothing on random. */
 uint32_t readahead_next(struct readahead *, uint64_t first, uint32_t n, uint64_t eof, uint32_t max_window,

@@ -16,7 +16,7 @@
 
 #define READ_MAX MiB
 #define READ_BLOCKS (READ_MAX / FS_BLOCK + 1)
-#define AHEAD_MAX 1024u           /* blocks: 4 MiB */
+#define AHEAD_MAX 2048u           /* blocks: 8 MiB, what 100 Gbit/s carry in 0.6 ms */
 #define AHEAD_FILLS 32u
 /* op->phase */
 #define READ_STARTED 1u
@@ -228,17 +228,14 @@ static int scan_range(struct read *rd, uint64_t fb, uint64_t end)
 /* ---- read-ahead ---- */
 
 /* The stream that this read continues, as closely as may be; else one that leads nowhere, else the next in turn. */
-static struct readahead *stream_of(struct inode *in, uint64_t first)
+static struct readahead *stream_of(struct inode *in, uint64_t first, uint32_t n)
 {
 	for (unsigned i = 0; i < INODE_STREAMS; i++)
 		if (in->stream[i].next == first)
 			return &in->stream[i];
-	for (unsigned i = 0; i < INODE_STREAMS; i++) {
-		struct readahead *ra = &in->stream[i];
-
-		if (ra->window && first + AHEAD_MAX / 2 > ra->next && first <= MAX(ra->ahead, ra->next))
-			return ra;
-	}
+	for (unsigned i = 0; i < INODE_STREAMS; i++)
+		if (readahead_continues(&in->stream[i], first, n))
+			return &in->stream[i];
 	for (unsigned i = 0; i < INODE_STREAMS; i++) {
 		in->stream_next = (uint8_t)((in->stream_next + 1) % INODE_STREAMS);
 		if (!in->stream[in->stream_next].window)
@@ -256,7 +253,8 @@ static void ahead_plan(struct op *op, uint64_t first, uint32_t n, uint64_t eof)
 	cache_memory(fs->cache, &bytes);
 	window = (uint32_t)MIN(AHEAD_MAX, bytes / FS_BLOCK / 8);
 	inode_lock(fs, op->inode);
-	op->scratch[R_AHEAD_N] = readahead_next(stream_of(op->inode, first), first, n, eof, window, &op->scratch[R_AHEAD]);
+	op->scratch[R_AHEAD_N] = readahead_next(stream_of(op->inode, first, n), first, n, eof, window,
+						&op->scratch[R_AHEAD]);
 	inode_unlock(fs, op->inode);
 	op->phase |= READ_LOOKED;
 }

@@ -523,6 +523,16 @@ START_TEST(read_ahead)
 	}
 	ck_assert(asked == eof && longest >= 128 && longest <= 256);
 
+	/* A large window is filled up in batches of 1 MiB, and never lets the wire run dry. */
+	ra = (struct readahead){ 0 };
+	for (uint64_t at = 0; at < eof; at += 8) {
+		uint32_t window = ra.window;
+
+		n = readahead_next(&ra, at, 8, eof, 2048, &start);
+		ck_assert(window < 2048 || n <= 256 + 8);
+		ck_assert(window < 2048 || ra.ahead - ra.next >= 2048 - 256 || ra.ahead == eof);
+	}
+
 	ra = (struct readahead){ 0 };
 	ck_assert_uint_eq(readahead_next(&ra, 500, 8, eof, 256, &start), 0);
 	ck_assert_uint_eq(readahead_next(&ra, 100, 8, eof, 256, &start), 0);
