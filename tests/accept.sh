@@ -65,7 +65,7 @@ in_guest() ( # TARGET
 	sources_of_tree guest >"$pack/list"
 	sed 's|^/||' "$pack/list" | tar --format=posix -C / -T - -cf "$pack/tree.tar"
 	"$folder/guest/guest" -p -c 1 -m $memory -s $space -t $limit -- \
-		"NVOFS_BUILD='$(readlink -f "${NVOFS_BUILD:-$folder/../build/release}")' NVOFS_SLACK=4 bash '$self' --inside --packed '$pack' --target $1 --$size"
+		"NVOFS_BUILD='$(realpath -m "${NVOFS_BUILD:-$folder/../build/release}")' NVOFS_SLACK=4 bash '$self' --inside --packed '$pack' --target $1 --$size"
 )
 
 # Each target in a process of its own; skipped only when nothing else ran either.

@@ -5,7 +5,8 @@
 set -eu -o pipefail
 guest_folder=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 source_root=$(cd "$guest_folder/../.." && pwd)
-build=$(readlink -f "${NVOFS_BUILD:-$source_root/build/release}")
+build=$(realpath -m "${NVOFS_BUILD:-$source_root/build/release}")
+[ -x "$build/tools/nvofs" ] || { echo "${0##*/}: no build in $build (NVOFS_BUILD names another)" >&2; exit 1; }
 tools=$build/tools
 name=$(basename "$0" .sh)
 linux_nqn=nqn.2026-11.io.nvofs:guest

@@ -9,8 +9,9 @@
 set -eu -o pipefail
 
 source_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-build=$(readlink -f "${NVOFS_BUILD:-$source_root/build/release}")
+build=$(realpath -m "${NVOFS_BUILD:-$source_root/build/release}")
 tools=$build/tools
+[ -x "$tools/nvofs" ] || { echo "${0##*/}: no build in $build (NVOFS_BUILD names another)" >&2; exit 1; }
 helpers=$build/tests/tools
 slack=$((${NVOFS_SLACK:-1} * ${NVOFS_PATIENCE:-1}))
 nqn=nqn.2026-11.io.nvofs:test

@@ -145,6 +145,12 @@ int backing_open(struct backing *b, const char *spec, bool losing, char *why, si
 	return err;
 }
 
+void backing_touch(struct backing *b)
+{
+	if (b->ram)
+		memset(b->ram, 0, b->size);
+}
+
 /* Takes what backing_open left half done, too. Closing the descriptor releases the lock. */
 void backing_close(struct backing *b)
 {

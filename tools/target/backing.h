@@ -21,6 +21,9 @@ struct backing {
 /* spec as on the command line; losing: put a volatile cache in front of a file. 0, or a negative errno (-EINVAL:
  * it is no such specification) and one line in why. A file stays locked (flock) while open. */
 int backing_open(struct backing *, const char *spec, bool losing, char *why, size_t why_len);
+/* Memory that is not there yet comes with its first use, at the price of a page fault in somebody's write: all of it now,
+ * for those who measure. Files are left alone. */
+void backing_touch(struct backing *);
 void backing_close(struct backing *);
 /* All ranges lie inside size (the caller checked). 0 or -errno. */
 int backing_read(struct backing *, uint64_t offset, void *data, uint32_t len);

@@ -9,7 +9,7 @@
 /* Long options without a letter begin beyond what a char can be. */
 enum {
 	OPT_LISTEN = 256, OPT_NQN, OPT_HOST, OPT_LBA_SIZE, OPT_MDTS, OPT_INCAPSULE, OPT_MAX_QUEUES, OPT_QUEUE_SIZE, OPT_VWC,
-	OPT_LOSING,
+	OPT_LOSING, OPT_TOUCH,
 	OPT_NO_HDR_DIGEST, OPT_NO_DATA_DIGEST, OPT_CPDA, OPT_MAXH2CDATA, OPT_R2T, OPT_C2H, OPT_SPIN, OPT_CONGESTION,
 	OPT_FAULT, OPT_VERSION,
 };
@@ -19,6 +19,7 @@ static const struct option table[] = {
 	{ "nqn", required_argument, NULL, OPT_NQN },
 	{ "host", required_argument, NULL, OPT_HOST },
 	{ "lba-size", required_argument, NULL, OPT_LBA_SIZE },
+	{ "touch", no_argument, NULL, OPT_TOUCH },
 	{ "mdts", required_argument, NULL, OPT_MDTS },
 	{ "incapsule", required_argument, NULL, OPT_INCAPSULE },
 	{ "max-queues", required_argument, NULL, OPT_MAX_QUEUES },
@@ -53,6 +54,7 @@ static const char help[] =
 "  --lba-size N            512 or 4096 (4096)\n"
 "  --vwc on|off            volatile write cache (on if there is a file)\n"
 "  --lose-cache            keep unflushed writes in memory only, so that a kill loses them\n"
+"  --touch                 have all memory of ram: before listening\n"
 "  --mdts SIZE             data of one command, 4K to 16M (1M)\n"
 "  --incapsule SIZE        data in a command capsule, 0 to 64K (8K)\n"
 "  --max-queues N          I/O queues of a host, 1 to 128 (64)\n"
@@ -139,6 +141,9 @@ static int target_option(struct options *o, int opt, uint64_t *n)
 		return err;
 	case OPT_LOSING:
 		c->losing = true;
+		return 0;
+	case OPT_TOUCH:
+		c->touch = true;
 		return 0;
 	case OPT_VWC:
 		c->vwc = !strcmp(optarg, "on");

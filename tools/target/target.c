@@ -50,6 +50,8 @@ static int add_ns(struct target *t, const char *spec, char *why, size_t why_len)
 		return -ENOSPC;
 	}
 	name_ns(t, ns);
+	if (t->conf.touch)
+		backing_touch(&ns->backing);
 	if (!ns->backing.ram && t->conf.vwc < 0)
 		t->vwc = true;
 	return 0;

@@ -40,6 +40,7 @@ struct target_conf {
 	uint16_t queue_size;         /* entries */
 	int vwc;                     /* 1, 0; -1: if a file is there */
 	bool losing;                 /* files get a cache that a killed process loses */
+	bool touch;                  /* have all memory of ram: from the beginning */
 };
 
 struct target_ns {
