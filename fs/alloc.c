@@ -13,6 +13,7 @@
 #include "fs/checkpoint.h"
 #include "fs/epoch.h"
 #include "fs/fill.h"
+#include "fs/ranges.h"
 
 struct desc {
 	uint32_t crc, free, quads;
@@ -24,6 +25,7 @@ struct group {
 	uint64_t number;
 	uint32_t avail, avail_quads; /* by busy */
 	uint32_t cursor;             /* where the last search ended */
+	uint32_t longest[2];         /* [whole_quads]: no run that bitmap_find may return is longer */
 	bool dirty;
 	struct list loaded, dirty_link;
 };
@@ -32,17 +34,6 @@ struct chunk {
 	struct desc desc[DESCS];
 	struct group *group[DESCS];
 	bool dirty;
-};
-
-struct range {
-	uint64_t block;
-	uint32_t n;
-};
-
-struct ranges {
-	struct range *r;
-	size_t n, room;
-	uint64_t blocks;
 };
 
 #define BATCHES 8u
@@ -73,45 +64,6 @@ struct alloc {
 	struct ranges deferred;      /* frees that wait for their bitmap */
 	struct waitq space;
 };
-
-/* Room for n more. */
-static int ranges_ready(struct ranges *v, size_t n)
-{
-	size_t room = v->room ? v->room : 256;
-	struct range *r;
-
-	if (v->n + n <= v->room)
-		return 0;
-	while (room < v->n + n)
-		room *= 2;
-	r = realloc(v->r, room * sizeof(*r));
-	if (!r)
-		return -ENOMEM;
-	v->r = r;
-	v->room = room;
-	return 0;
-}
-
-static void ranges_add(struct ranges *v, uint64_t block, uint32_t n)
-{
-	struct range *last = v->n ? &v->r[v->n - 1] : NULL;
-
-	if (last && last->block + last->n == block && last->n + n > last->n) {
-		last->n += n;
-	} else if (ranges_ready(v, 1) == 0) {
-		v->r[v->n++] = (struct range){ .block = block, .n = n };
-	} else { /* transactions have room (alloc_ready); else these stay busy, which the next mount forgets */
-		log_warn("out of memory: %u free blocks are not used again before the next mount", n);
-		return;
-	}
-	v->blocks += n;
-}
-
-static void ranges_empty(struct ranges *v)
-{
-	v->n = 0;
-	v->blocks = 0;
-}
 
 /* ---- groups ---- */
 
@@ -167,6 +119,7 @@ static struct group *add_group(struct alloc *a, uint64_t number, const uint64_t 
 	g->number = number;
 	g->avail = GROUP_BLOCKS - bitmap_count(g->busy, 0, GROUP_BLOCKS);
 	g->avail_quads = bitmap_quads(g->busy);
+	g->longest[false] = g->longest[true] = g->avail;
 	list_init(&g->dirty_link);
 	list_append(&a->loaded, &g->loaded);
 	a->loaded_quads += g->avail_quads;
@@ -292,6 +245,8 @@ static void set_busy(struct alloc *a, struct group *g, uint32_t bit, uint32_t n)
 	uint32_t fresh = n - bitmap_count(g->busy, bit, n), quads = bitmap_set(g->busy, bit, n);
 
 	g->avail -= fresh;
+	if (quads) /* the rest of a quad that is broken now, at one end or the other */
+		g->longest[false] = MIN(g->longest[false] + NODE_BLOCKS - 1, GROUP_BLOCKS);
 	g->avail_quads -= quads;
 	a->quads -= quads;
 	a->loaded_quads -= quads;
@@ -302,6 +257,8 @@ static void clear_busy(struct alloc *a, struct group *g, uint32_t bit, uint32_t 
 	uint32_t gone = bitmap_count(g->busy, bit, n), quads = bitmap_clear(g->busy, bit, n);
 
 	g->avail += gone;
+	for (int i = 0; i < 2; i++) /* at best it joined two of the longest */
+		g->longest[i] = MIN(2 * g->longest[i] + n, GROUP_BLOCKS);
 	g->avail_quads += quads;
 	a->quads += quads;
 	a->loaded_quads += quads;
@@ -309,16 +266,30 @@ static void clear_busy(struct alloc *a, struct group *g, uint32_t bit, uint32_t 
 
 /* ---- data ---- */
 
-static bool take(struct alloc *a, struct group *g, uint32_t from, uint32_t want, uint64_t *block, uint32_t *got)
+#define TRIES 4u
+
+/* Nodes need quads, so the last of those are not for data. */
+static bool may_break_quads(const struct alloc *a)
 {
-	bool whole_quads = a->quads > a->lay.reserve_quads;
+	return a->quads > a->lay.reserve_quads;
+}
+
+/* Of a run of at least `least` blocks, up to want. False: there is none, which longest remembers: so a strewn group is
+ * searched in vain once for every time that blocks of it become free, not once for every allocation. */
+static bool take(struct alloc *a, struct group *g, uint32_t from, uint32_t least, uint32_t want, uint64_t *block,
+		 uint32_t *got)
+{
+	bool whole_quads = may_break_quads(a);
 	uint32_t bit, n;
 
 	if (whole_quads)
 		want = (uint32_t)MIN(want, (a->quads - a->lay.reserve_quads) * NODE_BLOCKS);
-	n = bitmap_find(g->busy, from, want, whole_quads, &bit);
-	if (n == 0)
+	least = MIN(least, want);
+	n = bitmap_find(g->busy, from, least, want, whole_quads, &bit);
+	if (n < least) {
+		g->longest[whole_quads] = n;
 		return false;
+	}
 	set_busy(a, g, bit, n);
 	g->cursor = (bit + n) % GROUP_BLOCKS;
 	a->data_group = g->number;
@@ -327,29 +298,52 @@ static bool take(struct alloc *a, struct group *g, uint32_t from, uint32_t want,
 	return true;
 }
 
-int alloc_data(struct op *op, uint64_t goal, uint32_t want, uint64_t *block, uint32_t *got)
+/* Whether a look at the group's bitmap can be worth it. */
+static bool promising(const struct alloc *a, uint64_t number, uint32_t least)
+{
+	const struct group *g = loaded_group(a, number);
+
+	return estimate(a, number, false) >= least && (!g || g->longest[may_break_quads(a)] >= least);
+}
+
+/* Of the first group from goal's on that has a run of at least `least`; 1: none. Gives up after TRIES bitmaps, unless
+ * any block will do. */
+static int alloc_run(struct op *op, uint64_t goal, uint32_t least, uint32_t want, uint64_t *block, uint32_t *got)
 {
 	struct fs *fs = op->worker->fs;
 	struct alloc *a = fs->alloc;
 	uint64_t start = goal && goal < a->lay.nblocks ? goal / GROUP_BLOCKS : a->data_group;
+	unsigned tries = 0;
 
-	/* First where all of it may fit, then where anything does. */
-	for (int pass = 0; pass < 2; pass++)
-		for (uint64_t k = 0; k < a->lay.ngroups; k++) {
-			uint64_t number = (start + k) % a->lay.ngroups;
-			struct group *g;
-			int err;
+	for (uint64_t k = 0; k < a->lay.ngroups && (tries < TRIES || least == 1); k++) {
+		uint64_t number = (start + k) % a->lay.ngroups;
+		struct group *g;
+		int err;
 
-			if (estimate(a, number, false) < (pass ? 1 : want))
-				continue;
-			err = group_get(fs, op, number, &g);
-			if (err)
-				return err;
-			if (take(a, g, k == 0 && goal ? (uint32_t)(goal % GROUP_BLOCKS) : g->cursor, want, block, got))
-				return 0;
-			/* Only reserved quads here. */
-		}
-	return alloc_wait(op);
+		if (!promising(a, number, least))
+			continue;
+		err = group_get(fs, op, number, &g);
+		if (err)
+			return err;
+		if (take(a, g, k == 0 && goal ? (uint32_t)(goal % GROUP_BLOCKS) : g->cursor, least, want, block, got))
+			return 0;
+		tries++; /* strewn, or only reserved quads here */
+	}
+	return 1;
+}
+
+/* All of it in one piece, near the goal or elsewhere; else a good part of it; at last any block. A device that lies full
+ * of small holes would otherwise be written in as many small commands, while there is room beside them. */
+int alloc_data(struct op *op, uint64_t goal, uint32_t want, uint64_t *block, uint32_t *got)
+{
+	for (uint32_t least = want;; least = MAX(least / 4, 1)) {
+		int r = alloc_run(op, goal, least, want, block, got);
+
+		if (r <= 0)
+			return r;
+		if (least == 1)
+			return alloc_wait(op);
+	}
 }
 
 void alloc_cancel(struct fs *fs, uint64_t block, uint32_t n)

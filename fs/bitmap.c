@@ -120,8 +120,8 @@ static uint32_t next_free(const uint64_t *map, uint32_t from, uint32_t end, bool
 }
 
 /* Two passes, from the goal to the end and from the start to the goal: near the goal first. First fit if there is
- * one that is long enough; else the longest, the first of those. */
-uint32_t bitmap_find(const uint64_t *map, uint32_t from, uint32_t want, bool whole_quads, uint32_t *bit)
+ * one that is long enough; else the longest, the first of those. A run over the goal is seen whole by the second pass. */
+uint32_t bitmap_find(const uint64_t *map, uint32_t from, uint32_t least, uint32_t want, bool whole_quads, uint32_t *bit)
 {
 	uint32_t best = 0;
 
@@ -134,7 +134,7 @@ uint32_t bitmap_find(const uint64_t *map, uint32_t from, uint32_t want, bool who
 			if (len > best) {
 				best = len;
 				*bit = at;
-				if (best == want)
+				if (best >= least)
 					return best;
 			}
 			at += len;

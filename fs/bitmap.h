@@ -16,9 +16,10 @@ bool bitmap_test(const uint64_t *map, uint32_t bit);
 /* How many of n bits from bit on are set. */
 uint32_t bitmap_count(const uint64_t *map, uint32_t bit, uint32_t n);
 uint32_t bitmap_quads(const uint64_t *map);
-/* A run of free bits, want long if there is one at or after from (wrapping once), else the longest. whole_quads =
- * false: bits of wholly free quads do not count as free. Returns its length (at most want; 0: none) and *bit. */
-uint32_t bitmap_find(const uint64_t *map, uint32_t from, uint32_t want, bool whole_quads, uint32_t *bit);
+/* The first run of at least `least` free bits at or after from (wrapping once), as much of it as is wanted; else the
+ * longest. whole_quads = false: bits of wholly free quads do not count as free. Returns its length (at most want; 0: none)
+ * and *bit. 1 <= least <= want. */
+uint32_t bitmap_find(const uint64_t *map, uint32_t from, uint32_t least, uint32_t want, bool whole_quads, uint32_t *bit);
 /* First bit of a wholly free quad at or after from (wrapping), or GROUP_BLOCKS. */
 uint32_t bitmap_find_quad(const uint64_t *map, uint32_t from);
 /* To and from the block on the device. */

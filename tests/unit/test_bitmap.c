@@ -59,6 +59,20 @@ static void check_found(uint32_t bit, uint32_t n, bool whole_quads)
 	}
 }
 
+/* Whether the model has a run of n blocks that may be taken. */
+static bool run_of(uint32_t n, bool whole_quads)
+{
+	uint32_t len = 0;
+
+	for (uint32_t i = 0; i < GROUP_BLOCKS && len < n; i++) {
+		uint32_t q = i / NODE_BLOCKS * NODE_BLOCKS;
+		bool whole = !(model[q] | model[q + 1] | model[q + 2] | model[q + 3]);
+
+		len = model[i] || (whole && !whole_quads) ? 0 : len + 1;
+	}
+	return len >= n;
+}
+
 START_TEST(finds_free_runs)
 {
 	for (int step = 0; step < 2000; step++) {
@@ -70,10 +84,12 @@ START_TEST(finds_free_runs)
 	}
 	for (int step = 0; step < 2000; step++) {
 		uint32_t from = (uint32_t)rand() % GROUP_BLOCKS, want = (uint32_t)rand() % 128 + 1, bit = 0;
+		uint32_t least = (uint32_t)rand() % want + 1;
 		bool whole = rand() & 1;
-		uint32_t n = bitmap_find(map, from, want, whole, &bit);
+		uint32_t n = bitmap_find(map, from, least, want, whole, &bit);
 
 		ck_assert_uint_le(n, want);
+		ck_assert(n >= least || !run_of(least, whole));
 		check_found(bit, n, whole);
 	}
 	for (uint32_t q; (q = bitmap_find_quad(map, (uint32_t)rand() % GROUP_BLOCKS)) < GROUP_BLOCKS;) {
@@ -89,14 +105,14 @@ START_TEST(full_and_empty)
 {
 	uint32_t bit;
 
-	ck_assert_uint_eq(bitmap_find(map, 5, 128, true, &bit), 128);
+	ck_assert_uint_eq(bitmap_find(map, 5, 128, 128, true, &bit), 128);
 	ck_assert_uint_eq(bit, 5);
-	ck_assert_uint_eq(bitmap_find(map, 5, 128, false, &bit), 0); /* all quads are whole */
+	ck_assert_uint_eq(bitmap_find(map, 5, 128, 128, false, &bit), 0); /* all quads are whole */
 	bitmap_set(map, 0, GROUP_BLOCKS);
-	ck_assert_uint_eq(bitmap_find(map, 5, 1, true, &bit), 0);
+	ck_assert_uint_eq(bitmap_find(map, 5, 1, 1, true, &bit), 0);
 	ck_assert_uint_eq(bitmap_find_quad(map, 77), GROUP_BLOCKS);
 	bitmap_clear(map, GROUP_BLOCKS - 1, 1);
-	ck_assert_uint_eq(bitmap_find(map, 0, 9, true, &bit), 1);
+	ck_assert_uint_eq(bitmap_find(map, 0, 9, 9, true, &bit), 1);
 	ck_assert_uint_eq(bit, GROUP_BLOCKS - 1);
 }
 END_TEST
