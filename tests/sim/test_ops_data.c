@@ -444,6 +444,36 @@ START_TEST(fragmented)
 }
 END_TEST
 
+/* One group lies full of small holes, another is empty: data goes where it stays in one piece, though its file is here. */
+START_TEST(strewn)
+{
+	struct sim_conf c = s->conf;
+	uint64_t a, b, writes;
+
+	ck_assert_int_eq(sim_unmount(s), 0);
+	sim_free(s);
+	c.dev.bytes = 3ull * GROUP_BLOCKS * FS_BLOCK;
+	s = sim_new(&c);
+	ck_assert_int_eq(sim_format(s), 0);
+	ck_assert_int_eq(sim_mount(s), 0);
+	ck_assert_int_eq(sim_wait_writable(s), 0);
+	a = file("a");
+	b = file("b");
+	fill(buf, 1 << 20, 18);
+	for (uint64_t off = 0; off < GROUP_BLOCKS * 2048ull; off += 32768) {
+		put_aligned(a, off, buf, 32768);
+		put_aligned(b, off, buf, 32768);
+	}
+	ck_assert_int_eq(sim_unlink(s, 1, "b"), 0);
+	sim_run_for(s, 60 * NS_PER_S);
+	writes = sim_dev_stats(s->dev)->writes;
+	put_aligned(a, 32768, buf, 1 << 20);
+	ck_assert_uint_lt(sim_dev_stats(s->dev)->writes - writes, 16); /* in the holes: 32 */
+	expect(a, 32768, buf, 1 << 20);
+	expect(a, 0, buf, 32768);
+}
+END_TEST
+
 /* Read-ahead that nobody waits for is under way at unmount; _i: and the target is gone for a long time. */
 START_TEST(unmount_ahead)
 {
@@ -490,6 +520,7 @@ int main(void)
 	tcase_add_test(t, extents_merge);
 	tcase_add_test(t, full);
 	tcase_add_test(t, fragmented);
+	tcase_add_test(t, strewn);
 	tcase_add_loop_test(t, unmount_ahead, 0, 2);
 	suite_add_tcase(suite, t);
 	srunner_run_all(r, CK_ENV);
