@@ -73,19 +73,21 @@ void dir_changed(struct op *op, uint64_t ino, struct inode_disk *dir, int entrie
 }
 
 /* Exclusive lock. The look-up is counted before it is released: until the kernel has the inode nobody can remove it
- * unseen. Without memory for the object the reply goes out all the same; a FORGET of it then finds nothing. */
+ * unseen. The object comes first: an open that follows (O_CREAT) cannot fail for want of it when the name is there. */
 static int make_locked(struct op *op, const struct make *m)
 {
 	struct fs *fs = op->worker->fs;
 	uint64_t expect = fs->ino_next, ino;
 	struct inode_disk dir, d;
 	struct dir_entry de;
-	struct inode *in;
-	int r = make_gather(op, m, &dir, &de);
+	struct inode *in = inode_get(fs, expect, NULL);
+	int r = in ? make_gather(op, m, &dir, &de) : -ENOMEM;
 
-	if (r)
+	if (r) {
+		if (in)
+			inode_put(fs, in);
 		return r;
-	in = inode_get(fs, expect, NULL);
+	}
 	make_inode(op, m, &dir, &d);
 	ino = txn_new_ino(op);
 	assert(ino == expect);
@@ -100,10 +102,8 @@ static int make_locked(struct op *op, const struct make *m)
 	dir_changed(op, op->ino, &dir, 1, S_ISDIR(m->mode) ? 1 : 0);
 	txn_commit(op);
 	inode_stat(ino, &d, &op->attr);
-	if (in) {
-		inode_looked_up(fs, in, op->ino, op->name, m->len);
-		inode_put(fs, in);
-	}
+	inode_looked_up(fs, in, op->ino, op->name, m->len);
+	inode_put(fs, in);
 	return 0;
 }
 
