@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz_NAME [SECONDS [FIRST]]: inputs number FIRST, FIRST + 1, ... until the time is over. An input depends on its number only;
- * the number of the one that fails is printed by the signal handler, so that `fuzz_NAME 1 NUMBER` runs it again. */
+/* fuzz_NAME [--corpus FOLDER] [SECONDS [FIRST]]: each file of the folder as it is, then inputs number FIRST, FIRST + 1, ... until
+ * the time is over, made from these files and the seeds. An input depends on its number and the corpus only; the name or number of
+ * the one that fails is printed by the signal handler, so that `fuzz_NAME --corpus FOLDER 1 NUMBER` runs it again.
+ * fuzz_NAME --write FOLDER: the seeds as files. */
+#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +13,16 @@
 #include "base/num.h"
 #include "tests/fuzz/fuzz.h"
 
+#define CORPUS_MAX 256
+
 static uint64_t number;
+static struct input { /* of the corpus, in the order of the names */
+	const char *name;
+	uint8_t *bytes;
+	size_t len;
+} corpus[CORPUS_MAX];
+static unsigned ncorpus;
+static const char *volatile running; /* the file that is being run, NULL: input number */
 
 static uint64_t next(uint64_t *state) /* SplitMix64 */
 {
@@ -68,31 +80,111 @@ static size_t mutate(uint8_t *buf, size_t len, uint64_t *state)
 	return len;
 }
 
-static void run_one(void)
+static void run_bytes(const uint8_t *bytes, size_t len)
 {
-	static uint8_t buf[FUZZ_MAX];
-	uint64_t state = number * 0xd1342543de82ef95ull + 1;
-	unsigned seeds = 1, changes = (unsigned)(next(&state) % 12);
-	uint8_t *exact;
-	size_t len;
+	uint8_t *exact = malloc(len ? len : 1); /* of the exact size, so that a sanitizer sees a read behind the end */
 
-	while (fuzz_seed(seeds, buf))
-		seeds++;
-	len = fuzz_seed((unsigned)(next(&state) % seeds), buf);
-	for (unsigned i = 0; i < changes; i++)
-		len = mutate(buf, len, &state);
-	exact = malloc(len ? len : 1); /* of the exact size, so that a sanitizer sees a read behind the end */
 	if (!exact)
 		exit(1);
-	memcpy(exact, buf, len);
+	memcpy(exact, bytes, len);
 	fuzz_one(exact, len);
 	free(exact);
 }
 
+static void run_one(void)
+{
+	static uint8_t buf[FUZZ_MAX];
+	uint64_t state = number * 0xd1342543de82ef95ull + 1;
+	unsigned seeds = 1, changes = (unsigned)(next(&state) % 12), which;
+	size_t len;
+
+	while (fuzz_seed(seeds, buf))
+		seeds++;
+	which = (unsigned)(next(&state) % (seeds + ncorpus));
+	if (which < seeds) {
+		len = fuzz_seed(which, buf);
+	} else {
+		len = corpus[which - seeds].len;
+		memcpy(buf, corpus[which - seeds].bytes, len);
+	}
+	for (unsigned i = 0; i < changes; i++)
+		len = mutate(buf, len, &state);
+	run_bytes(buf, len);
+}
+
+static int die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct input *)a)->name, ((const struct input *)b)->name);
+}
+
+/* The folder must have some: an empty one is a wrong path. */
+static void load(const char *folder)
+{
+	static uint8_t buf[FUZZ_MAX + 1];
+	DIR *d = opendir(folder);
+	struct dirent *e;
+
+	if (!d || chdir(folder))
+		die(folder);
+	while ((e = readdir(d)) && ncorpus < CORPUS_MAX) {
+		FILE *f = e->d_name[0] == '.' ? NULL : fopen(e->d_name, "r");
+		struct input *in = &corpus[ncorpus];
+
+		if (!f)
+			continue;
+		in->len = fread(buf, 1, sizeof(buf), f);
+		fclose(f);
+		in->name = strdup(e->d_name);
+		in->bytes = malloc(in->len + 1);
+		if (in->len > FUZZ_MAX || !in->name || !in->bytes)
+			die(e->d_name);
+		memcpy(in->bytes, buf, in->len);
+		ncorpus++;
+	}
+	closedir(d);
+	if (!ncorpus)
+		die(folder);
+	qsort(corpus, ncorpus, sizeof(*corpus), by_name);
+}
+
+static void run_corpus(void)
+{
+	for (unsigned i = 0; i < ncorpus; i++) {
+		alarm(60);
+		running = corpus[i].name;
+		run_bytes(corpus[i].bytes, corpus[i].len);
+	}
+	running = NULL;
+}
+
+static int write_seeds(const char *folder)
+{
+	static uint8_t buf[FUZZ_MAX];
+	char name[4096];
+	size_t len;
+
+	for (unsigned n = 0; (len = fuzz_seed(n, buf)) || !n; n++) {
+		FILE *f;
+
+		snprintf(name, sizeof(name), "%s/seed-%02u", folder, n);
+		f = fopen(name, "w");
+		if (!f || fwrite(buf, 1, len, f) != len || fclose(f))
+			return die(name);
+	}
+	return 0;
+}
+
 static void tell(int signal_number)
 {
-	char line[64];
-	int n = snprintf(line, sizeof(line), "input %llu fails\n", (unsigned long long)number);
+	char line[300];
+	int n = running ? snprintf(line, sizeof(line), "%s of the corpus fails\n", running) :
+		snprintf(line, sizeof(line), "input %llu fails\n", (unsigned long long)number);
 
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
 		_exit(1);
@@ -102,15 +194,25 @@ static void tell(int signal_number)
 
 int main(int argc, char **argv)
 {
-	time_t end = time(NULL) + (argc > 1 ? atoi(argv[1]) : 5);
-	uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
+	uint64_t first;
+	time_t end;
 
+	if (argc > 2 && !strcmp(argv[1], "--write"))
+		return write_seeds(argv[2]);
 	signal(SIGABRT, tell);
 	signal(SIGALRM, tell);
+	if (argc > 2 && !strcmp(argv[1], "--corpus")) {
+		load(argv[2]);
+		argc -= 2;
+		argv += 2;
+		run_corpus();
+	}
+	end = time(NULL) + (argc > 1 ? atoi(argv[1]) : 5);
+	first = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
 	for (number = first; time(NULL) < end; number++) {
 		alarm(60);
 		run_one();
 	}
-	printf("%llu inputs\n", (unsigned long long)(number - first));
+	printf("%u files, %llu inputs\n", ncorpus, (unsigned long long)(number - first));
 	return 0;
 }
