@@ -13,14 +13,14 @@
 # anew, ext4 too. Below: ib_read_bw and ib_write_bw, 1 MiB; they need a clock rate that the guest cannot tell,
 # so that the time of 200 more messages is measured around them.
 set -eu
-rounds=5 options=workers=1 cpus=1 mb=64
+rounds=5 options=workers=1 cpus=1 mb=64 files=400
 while getopts r:o:c:-: opt; do
 	case $opt in
 	r) rounds=$OPTARG ;;
 	o) options=$OPTARG ;;
 	c) cpus=$OPTARG ;;
 	-) [ "$OPTARG" = inside ] && inside=1 ;;
-	*) sed -n '3,15s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+	*) sed -n '3,20s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 	esac
 done
 programs='nvofs nvofs-rawperf nvofs-target mkfs.nvofs fsck.nvofs nvofsctl'
@@ -37,6 +37,10 @@ slack=3 ns="nvme+rdma://10.9.0.1:4420/$linux_nqn?nsid=1" kernel=$work/kernel res
 record() { # TEST WHO NUMBER
 	printf '%s %s %s\n' "$1" "$2" "$3" >>"$results"
 	printf '%4u s  %-20s %-8s %10s\n' $SECONDS "$1" "$2" "$3"
+}
+
+price() { # WHAT MICROSECONDS
+	record "us-$1" - "$2"
 }
 
 second_namespace() {
@@ -71,6 +75,7 @@ setup() {
 	for folder in "$kernel" "$mnt"; do
 		dd if=/dev/urandom of="$folder/file" bs=1M count=$mb status=none conv=fsync
 	done
+	dd if=/dev/urandom of="$mnt/hot" bs=1M count=2 status=none conv=fsync
 }
 
 mount_nvofs() { mount_fs ${options:+-o "$options"}; }
@@ -100,14 +105,51 @@ job() { # TEST WHO FOLDER RW BLOCK MB OPTION...
 }
 
 small_files() { # WHO FOLDER
-	local what speed
+	local what speed before=0
 	mkdir "$2/small"
 	for what in create stat unlink; do
 		[ $what != stat ] || cold "$1"
-		speed=$("$helpers/file_speed" $what "$2/small" 400 4096) || fail "file_speed $what $1"
+		[ "$1" = kernel ] || before=$(status requests)
+		speed=$("$helpers/file_speed" $what "$2/small" $files 4096) || fail "file_speed $what $1"
 		record "$what" "$1" "$speed"
+		[ "$1" = kernel ] || record requests-per-$what - "$(quotient $(($(status requests) - before)) $files)"
 	done
 	rmdir "$2/small"
+}
+
+quotient() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; } # A B
+
+# How often the threads of the daemon slept or were put aside, so far.
+switches() { cat /proc/"$daemon_pid"/task/*/status | awk '/ctxt_switches/ { n += $2 } END { print n }'; }
+
+# Microseconds of one direct read of BLOCK bytes, one after the other; from the block device, nvofs's initiator, nvofs's cache.
+parts_of_read() { # NAME BLOCK COUNT
+	local rw=read
+	[ "$2" -gt 65536 ] || rw=randread
+	price "$1-disk" "$(one_read $rw "$ext4" "$2" "$3")"
+	price "$1-initiator" "$("$tools/nvofs-rawperf" "$ns" --rw=$rw --bs="$2" --qd=1 --seconds=1 | sed -n 's/.*mean_us=\([^ ]*\).*/\1/p')"
+	dd if="$mnt/hot" of=/dev/null bs=1M iflag=direct status=none
+	price "$1-cached" "$(one_read $rw "$mnt/hot" "$2" "$3")"
+	cold kernel
+	price "$1-kernel" "$(one_read $rw "$kernel/file" "$2" "$3")"
+	cold nvofs
+	before=$(switches)
+	price "$1-nvofs" "$(one_read $rw "$mnt/file" "$2" "$3")"
+	record "switches-$1" - "$(quotient $(($(switches) - before)) "$3")"
+}
+
+one_read() { # RW FILE BLOCK COUNT
+	"$helpers/io_speed" "$1" "$2" "$3" "$4" 1 direct | awk -v block="$3" '{ printf "%.1f", $2 ? 1e6 / $2 : block / $1 }'
+}
+
+parts() {
+	local what
+	for what in syscall clock wake; do
+		price $what "$("$helpers/os_price" $what 3000)"
+	done
+	price request "$("$helpers/os_price" request 1000 "$mnt/hot")"
+	parts_of_read 4K 4096 700
+	parts_of_read 1M 1048576 60
 }
 
 measure() { # TEST RW BLOCK MB OPTION...
@@ -151,6 +193,7 @@ round() {
 	measure randread-4K-QD32 randread 4k 12 --direct=1 --ioengine=libaio --iodepth=32
 	small_files kernel "$kernel"
 	small_files nvofs "$mnt"
+	parts
 	raw_verbs ib_read_bw
 	raw_verbs ib_write_bw
 }
@@ -161,14 +204,41 @@ table() {
 		{ if ($1 " " $2 != key) { flush(); key = $1 " " $2 }; v[++n] = $3 }
 		!($1 in seen) { seen[$1]; order[++tests] = $1 }
 		function cell(k) { return sprintf("%8.0f [%.0f..%.0f]", median[k], low[k], high[k]) }
+		function part(name, key) { printf "  %-44s %s\n", name, micro(key) }
+		function micro(key) { return sprintf("%9.1f [%.1f..%.1f]", median[key " -"], low[key " -"], high[key " -"]) }
+		function m(key) { return median[key " -"] }
+		function whole(b) {
+			printf "\none direct read of %s, microseconds\n", b
+			part("kernel: the block device", "us-" b "-disk")
+			part("kernel: with ext4", "us-" b "-kernel")
+			part("nvofs: the initiator alone", "us-" b "-initiator")
+			part("nvofs: of which FUSE (data in the cache)", "us-" b "-cached")
+			printf "  %-44s %9.1f\n", "nvofs: sum of these two", m("us-" b "-initiator") + m("us-" b "-cached")
+			part("nvofs: measured", "us-" b "-nvofs")
+			part("context switches of the daemon, a read", "switches-" b)
+		}
+		function file(what) {
+			printf "  %-8s kernel %8.1f, nvofs %8.1f, FUSE requests %5.2f; of which FUSE %8.1f\n", what, 1e6 / median[what " kernel"],
+				1e6 / median[what " nvofs"], m("requests-per-" what), m("requests-per-" what) * m("us-request")
+		}
 		END {
 			flush()
 			printf "%-20s %26s %26s %14s\n", "", "kernel nvme-rdma, ext4", "nvofs", "nvofs/kernel"
 			for (i = 1; i <= tests; i++) {
-				t = order[i]; k = t " kernel"; m = t " nvofs"
-				if (k in median) printf "%-20s %26s %26s %14.2f\n", t, cell(k), cell(m), median[m] / median[k]
+				t = order[i]; k = t " kernel"; n = t " nvofs"
+				if (t " -" in median) continue
+				if (k in median) printf "%-20s %26s %26s %14.2f\n", t, cell(k), cell(n), median[n] / median[k]
 				else printf "%-20s %26s\n", t, cell(t " verbs")
 			}
+			print "\nprices, microseconds"
+			part("a system call", "us-syscall")
+			part("the time of day (clock_gettime)", "us-clock")
+			part("waking another process (pipe)", "us-wake")
+			part("a FUSE request without data", "us-request")
+			whole("4K")
+			whole("1M")
+			print "\none small file, microseconds"
+			file("create"); file("stat"); file("unlink")
 		}'
 }
 

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -127,7 +126,6 @@ int main(int argc, char **argv)
 {
 	unsigned threads = argc > 5 ? (unsigned)atoi(argv[5]) : 1;
 	struct job j = { 0 };
-	struct stat st;
 	char *end;
 
 	if (argc < 5 || argc > 7 || threads < 1 || threads > 256) {
@@ -144,11 +142,11 @@ int main(int argc, char **argv)
 	j.write = strstr(argv[1], "write") != NULL;
 	j.random = strncmp(argv[1], "rand", 4) == 0;
 	j.fd = open(argv[2], (j.write ? O_RDWR : O_RDONLY) | (argc > 6 ? O_DIRECT : 0));
-	if (j.fd < 0 || fstat(j.fd, &st)) {
+	if (j.fd < 0) {
 		perror(argv[2]);
 		return 1;
 	}
-	j.blocks = (uint64_t)st.st_size / j.block;
+	j.blocks = (uint64_t)lseek(j.fd, 0, SEEK_END) / j.block; /* st_size of a block device is 0 */
 	if (!j.blocks) {
 		fprintf(stderr, "io_speed: %s is shorter than a block\n", argv[2]);
 		return 1;
