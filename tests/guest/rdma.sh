@@ -124,14 +124,15 @@ outage() { # NAME COUNT COMMAND...
 }
 
 device_away() {
-	rdma link del rxe0
+	rdma link del "${device}0"
 	sleep 1
-	"$target_setup" rdma rxe
+	"$target_setup" rdma "$device"
 }
 
 # The target goes, the device goes, then the daemon is killed: what was acknowledged is there.
 outages() {
 	ns=$rdma
+	rm -f "$work/acknowledged" "$work/enough"
 	mount_fs -o keep-alive-tmo=2
 	mkdir -p "$mnt/load"
 	writer &
@@ -183,6 +184,26 @@ lossy_network() {
 	sleep 3
 	tc qdisc del dev v0 root
 	wait $! || fail "a cut: $(cat "$work/net.log")"
+	if iptables -A INPUT -i v0 -p udp --dport 4791 -j DROP -w 2>"$work/iptables.err"; then
+		iptables -D INPUT -i v0 -p udp --dport 4791 -j DROP
+		dropped_requests
+	else
+		note "no cut by iptables: $(tail -n 1 "$work/iptables.err")"
+	fi
+}
+
+# The target hears nothing any more, while what it sends still arrives: half a connection.
+dropped_requests() {
+	local rule=(INPUT -i v0 -p udp --dport 4791 -j DROP) packets
+	"${host[@]}" --rw=randwrite --seconds=6 >"$work/net.log" 2>&1 &
+	sleep 2
+	iptables -A "${rule[@]}"
+	sleep 3
+	packets=$(iptables -nvxL INPUT | awk '/udp/ { print $1; exit }')
+	iptables -D "${rule[@]}"
+	wait $! || fail "requests dropped: $(cat "$work/net.log")"
+	[ "${packets:-0}" -gt 0 ] || fail "the rule saw no packet"
+	note "iptables dropped $packets packets"
 }
 
 part() {
