@@ -106,7 +106,7 @@ kill_both() {
 	fi
 	wait "$target_pid" 2>/dev/null || true
 	load_stop
-	target_start "file:$disk:1G"
+	target_start "file:$disk:4G"
 	mount_and_check both
 	load_start
 }
@@ -116,7 +116,7 @@ kill_one_target() {
 	local before
 	target_kill
 	random_ms 0 3000
-	target_start "file:$disk:1G"
+	target_start "file:$disk:4G"
 	before=$(acknowledged)
 	wait_for 60 goes_on "$before" || fail "round $round (target, seed $seed): nothing was fsync'ed any more"
 	load_stop
@@ -132,7 +132,7 @@ copy_backing_file() {
 	cp "$work/acknowledged" "$work/copy-acknowledged"
 	kill -CONT "$target_pid"
 	: >"$work/copy-target.log"
-	"$tools/nvofs-target" --listen 127.0.0.1:0 --nqn "$nqn" "file:$work/copy:1G" >"$work/copy-target.log" 2>>"$work/target.err" &
+	"$tools/nvofs-target" --listen 127.0.0.1:0 --nqn "$nqn" "file:$work/copy:4G" >"$work/copy-target.log" 2>>"$work/target.err" &
 	pid=$!
 	children+=("$pid")
 	wait_for 20 grep -q '^listening on' "$work/copy-target.log" || fail "no target for the copy"
@@ -148,7 +148,7 @@ copy_backing_file() {
 }
 
 note "seed $seed, $minutes minutes"
-target_start "file:$disk:1G"
+target_start "file:$disk:4G"
 format
 mount_fs
 mkdir "$mnt/records" "$work/copy-mnt"
