@@ -33,7 +33,7 @@ target_on_flakey() {
 
 mounted() { grep -q " $mnt " /proc/self/mountinfo; }
 mount_fs() {
-	"$tools/nvofs" "$linux_ns" "$mnt" -f 2>>"$work/daemon.log" &
+	"$tools/nvofs" "$linux_ns" "$mnt" -f "${mount_options[@]}" 2>>"$work/daemon.log" &
 	daemon=$!
 	wait_for 60 mounted || fail "round $round: not mounted: $(tail -n 3 "$work/daemon.log")"
 }

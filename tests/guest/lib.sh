@@ -9,6 +9,7 @@ build=$(realpath -m "${NVOFS_BUILD:-$source_root/build/release}")
 [ -x "$build/tools/nvofs" ] || { echo "${0##*/}: no build in $build (NVOFS_BUILD names another)" >&2; exit 1; }
 tools=$build/tools
 name=$(basename "$0" .sh)
+mount_options=(-o cache=128M) # why: tests/shell/lib.sh
 linux_nqn=nqn.2026-11.io.nvofs:guest
 linux_ns=nvme+tcp://10.9.0.1:4421/$linux_nqn
 

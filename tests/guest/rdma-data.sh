@@ -24,7 +24,7 @@ mkdir "$meddle"
 mount_meddled() { # [OPTION]...
 	local library=$build/tests/guest/rdma_meddle.so
 	[ -e "$library" ] || fail "$library is not built"
-	LD_PRELOAD=$library MEDDLE=$meddle "$tools/nvofs" "$ns" "$mnt" -f "$@" >>"$work/daemon.log" 2>&1 &
+	LD_PRELOAD=$library MEDDLE=$meddle "$tools/nvofs" "$ns" "$mnt" -f "${mount_options[@]}" "$@" >>"$work/daemon.log" 2>&1 &
 	daemon_pid=$!
 	children+=("$daemon_pid")
 	wait_for 30 mounted_or_dead || fail "not mounted in time"
