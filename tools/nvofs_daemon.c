@@ -71,10 +71,10 @@ static void on_ready(void *arg)
 {
 	struct daemon *d = arg;
 
-	populate_wait(d);
+	d->mounting = false; /* first: programs may be at work already, and from now on a lost target is waited for */
 	mountinfo_tune(d->r.options->mountpoint);
 	nvofs_signals_state(NVOFS_RUNNING, d->r.front, d->r.ns);
-	d->mounting = false;
+	populate_wait(d);
 	log_info("%s mounted on %s", d->r.options->source, d->r.options->mountpoint);
 	d->report(0, "");
 }
