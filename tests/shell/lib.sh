@@ -22,8 +22,9 @@ disk=$work/disk
 children=() # processes that were started here
 target_pid='' target_port='' daemon_pid='' ns=''
 export PATH=$PATH:/usr/sbin:/sbin LC_ALL=C
-# In a User Mode Linux guest a process's page is a mapping of the machine outside, which grants a process 65530 of them
-# (vm.max_map_count): with the default cache it would fault for ever, or die, at the first page beyond.
+# In a User Mode Linux guest a process's page can be a mapping of the machine outside, which grants a process 65530 of them
+# (vm.max_map_count). With the default cache, 65536 pages, a daemon there was seen to fault at one load for ever (5.5 million
+# minor faults), another to die of SIGSEGV; that this limit is the cause is likely, the mappings were not counted.
 mount_options=()
 ! grep -qs 'User Mode Linux' /proc/cpuinfo || mount_options=(-o cache=128M)
 mkdir "$mnt"
