@@ -7,6 +7,18 @@
 make_tree 60
 target_start "file:$disk:1G"
 format
+
+# Killed as soon as the mount is there, while the memory of a large cache is still being touched: waited for all the same.
+mount_fs -o cache=2G
+target_kill
+echo early >"$mnt/early" &
+writer=$!
+children+=("$writer")
+sleep 1
+target_start "file:$disk"
+wait $writer || fail "a write in the first second of the mount failed"
+sync "$mnt/early" || fail "what was written in the first second of the mount is lost"
+unmount_fs
 mount_fs
 
 # Killed three times in the middle of a copy.
