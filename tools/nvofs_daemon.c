@@ -23,11 +23,18 @@
 #define POPULATE_STEP (4 * MiB)
 #define POPULATE_WAIT 1 /* seconds that a mount waits for it */
 
+#define LOST_TEXT "the target went away while mounting"
+
+/* A target lost before the mount is there is told to who mounts; afterwards it is waited for, from the moment on at which the
+ * kernel shows the mount, for programs may be at work in it before anything here has noticed. */
+enum { MOUNTING, MOUNTED, LOST };
+
 struct daemon {
 	struct fs *_Atomic self;   /* for fs_reclaim, on the control thread */
 	struct nvofs_running r;
 	void (*report)(int code, const char *line);
-	_Atomic bool mounting, lost, ending;
+	_Atomic int phase;      /* from MOUNTING to one of the others, once */
+	_Atomic bool usable, ending;
 	bool populating;
 	pthread_t populate;
 	char why[LINE_MAX_BYTES];
@@ -71,7 +78,7 @@ static void on_ready(void *arg)
 {
 	struct daemon *d = arg;
 
-	d->mounting = false; /* first: programs may be at work already, and from now on a lost target is waited for */
+	d->usable = true;
 	mountinfo_tune(d->r.options->mountpoint);
 	nvofs_signals_state(NVOFS_RUNNING, d->r.front, d->r.ns);
 	populate_wait(d);
@@ -87,6 +94,13 @@ static void on_ending(void *arg)
 	nvofs_signals_state(NVOFS_ENDING, NULL, d->r.ns);
 }
 
+static bool phase_move(struct daemon *d, int to)
+{
+	int from = MOUNTING;
+
+	return atomic_compare_exchange_strong(&d->phase, &from, to);
+}
+
 /* The control thread's. While mounting nobody is to wait for a target that may never come back. */
 static void on_event(void *arg, struct ns *ns, bool connected)
 {
@@ -97,10 +111,8 @@ static void on_event(void *arg, struct ns *ns, bool connected)
 		return;
 	}
 	log_warn("%s: connection lost", d->r.options->source);
-	if (d->mounting) {
-		d->lost = true;
+	if (phase_move(d, LOST))
 		ns_give_up(ns, -E_LOST);
-	}
 }
 
 /* ---- steps ---- */
@@ -147,8 +159,8 @@ static int fs_step(struct daemon *d)
 
 	memcpy(conf.hostid, info->hostid, sizeof(conf.hostid));
 	err = fs_mount(&d->r.fs, &conf, d->why, sizeof(d->why));
-	if (err && d->lost)
-		snprintf(d->why, sizeof(d->why), "the target went away while mounting");
+	if (err && d->phase == LOST)
+		snprintf(d->why, sizeof(d->why), LOST_TEXT);
 	return err;
 }
 
@@ -166,6 +178,10 @@ static int front_step(struct daemon *d)
 
 	cache_memory(d->r.cache, &arena);
 	conf.arena_bytes = arena;
+	if (!phase_move(d, MOUNTED)) {
+		snprintf(d->why, sizeof(d->why), LOST_TEXT);
+		return -E_LOST;
+	}
 	return fuse_front_mount(&d->r.front, &conf, d->why, sizeof(d->why));
 }
 
@@ -214,7 +230,7 @@ static int exit_code(int err)
 int nvofs_daemon(const struct nvofs_options *o, void (*report)(int code, const char *line))
 {
 	static int (*const steps[])(struct daemon *) = { mounted_step, connect_step, cache_step, fs_step, front_step };
-	struct daemon d = { .r = { .options = o, .since = clock_now() }, .report = report, .mounting = true };
+	struct daemon d = { .r = { .options = o, .since = clock_now() }, .report = report };
 	char line[LINE_MAX_BYTES + sizeof(o->source) + 64];
 	int err = 0;
 
@@ -229,7 +245,7 @@ int nvofs_daemon(const struct nvofs_options *o, void (*report)(int code, const c
 		return exit_code(err);
 	}
 	err = fuse_front_run(d.r.front);
-	if (d.mounting)
+	if (!d.usable)
 		report(EXIT_MOUNT, "unmounted before it was usable");
 	log_info("%s unmounted, finishing", o->mountpoint);
 	if (take_down(&d)) {
