@@ -542,14 +542,27 @@ out_unlock:
 	return err;
 }
 
-/* Nothing of an older file system may be found later: both rings, the heartbeat, the head and the journal's start. */
+/* Nothing of an older file system may be found later: both rings, the heartbeat, the head and the journal's start. Cut
+ * anywhere, the older one is whole or gone: first go the superblocks before its newest, whose blocks may have been used
+ * again since, then that one, and then what it refers to. */
 static int erase(struct ns *ns, const struct layout *l)
 {
 	static const uint8_t zeros[64 * FS_BLOCK];
-	int err = ns_write_sync(ns, 0, JOURNAL_START + 32, zeros, 0);
+	const uint64_t ring[] = { RING_A, l->ring_b };
+	struct super_disk old;
+	unsigned newest;
+	int err = 0;
 
-	if (!err)
-		err = ns_write_sync(ns, l->ring_b, RING_BLOCKS, zeros, 0);
+	if (super_read(ns, &old, &newest))
+		newest = RING_SLOTS; /* none */
+	for (unsigned i = 0; i < 2 * RING_SLOTS && !err; i++)
+		if (i % RING_SLOTS != newest)
+			err = ns_write_sync(ns, ring[i / RING_SLOTS] + i % RING_SLOTS * SUPER_BLOCKS, SUPER_BLOCKS, zeros, 0);
+	err = err ? err : ns_flush_sync(ns);
+	for (unsigned i = 0; i < 2 && !err; i++)
+		err = ns_write_sync(ns, ring[i], RING_BLOCKS, zeros, 0);
+	err = err ? err : ns_flush_sync(ns);
+	err = err ? err : ns_write_sync(ns, 0, JOURNAL_START + 32, zeros, 0);
 	return err ? err : ns_flush_sync(ns);
 }
 

@@ -51,8 +51,15 @@ int super_check(const struct super_disk *s, uint64_t nblocks)
 	return 0;
 }
 
-/* Looks through one ring. *worst gets the most telling failure: newer > damaged > nothing. */
-static int scan_ring(struct ns *ns, uint64_t ring, struct super_disk *best, unsigned *slot, bool *found, int *worst)
+struct choice {
+	struct super_disk *best;
+	unsigned *slot;         /* of best */
+	bool found;
+	uint64_t newer;         /* highest generation that only a newer version understands */
+	int worst;              /* the most telling failure: newer > damaged > nothing */
+};
+
+static int scan_ring(struct ns *ns, uint64_t ring, struct choice *c)
 {
 	struct super_disk s[RING_SLOTS];
 	int err = ns_read_sync(ns, ring, RING_BLOCKS, s);
@@ -61,38 +68,40 @@ static int scan_ring(struct ns *ns, uint64_t ring, struct super_disk *best, unsi
 		return err;
 	for (unsigned i = 0; i < RING_SLOTS; i++) {
 		err = super_check(&s[i], ns_info(ns)->nblocks);
-		if (!err && (!*found || get64(s[i].gen) > get64(best->gen))) {
-			*best = s[i];
-			*slot = i;
-			*found = true;
+		if (!err && (!c->found || get64(s[i].gen) > get64(c->best->gen))) {
+			*c->best = s[i];
+			*c->slot = i;
+			c->found = true;
 		} else if (err == -E_NEWER) {
-			*worst = err;
-		} else if (err && err != -E_NOT_NVOFS && *worst != -E_NEWER) {
-			*worst = -E_BAD_SUPER;
+			c->newer = MAX(c->newer, get64(s[i].gen));
+			c->worst = err;
+		} else if (err && err != -E_NOT_NVOFS && c->worst != -E_NEWER) {
+			c->worst = -E_BAD_SUPER;
 		}
 	}
 	return 0;
 }
 
 /* Highest generation of both rings. A ring that cannot be read does not matter while the other gives one. *slot is
- * the same in both rings: a checkpoint writes it to the same place of each. */
+ * the same in both rings: a checkpoint writes it to the same place of each. What a newer version has written since is
+ * not passed over: the state before it is none any more. */
 int super_read(struct ns *ns, struct super_disk *out, unsigned *slot)
 {
+	struct choice c = { .best = out, .slot = slot, .worst = -E_NOT_NVOFS };
 	struct layout l;
-	bool found = false;
-	int worst = -E_NOT_NVOFS, err_a, err_b;
+	int err_a, err_b;
 
 	if (ns_info(ns)->nblocks < MIN_BLOCKS)
 		return -E_NOT_NVOFS;
 	layout_of(ns_info(ns)->nblocks, &l);
-	err_a = scan_ring(ns, RING_A, out, slot, &found, &worst);
+	err_a = scan_ring(ns, RING_A, &c);
 	/* The namespace may have grown since: a file system in one group knows better where its ring B is. */
-	err_b = scan_ring(ns, found ? get64(out->ring_b) : l.ring_b, out, slot, &found, &worst);
-	if (found)
-		return 0;
+	err_b = scan_ring(ns, c.found ? get64(out->ring_b) : l.ring_b, &c);
+	if (c.found)
+		return c.newer > get64(out->gen) ? -E_NEWER : 0;
 	if (err_a || err_b)
 		return err_a ? err_a : err_b;
-	return worst;
+	return c.worst;
 }
 
 /* No file system is no error here (p->valid stays false): mkfs and nvofsctl ask just that. */
