@@ -7,17 +7,18 @@
 # min..max in brackets. Only the ratios of one run mean anything: the guest is User Mode Linux, where each system call and
 # each change of thread costs tens of microseconds, and its CPU is also the target's.
 #   -r  rounds (5)    -c  CPUs of the guest (1; on a busy machine two of them wait for each other)
-#   -p  only the parts of a read, see below
+#   -p  only the parts of a read and a write, see below
 #   -o  mount options of nvofs (workers=1: in User Mode Linux the threads of a process take turns)
 # Sequential: 1 MiB blocks, MB/s; buffered writes end with fsync. Random: 4 KiB, direct, requests a second. Small files: 4 KiB,
 # files a second; create and unlink end with syncfs, stat is cold. Everything is read for the first time: nvofs is mounted
 # anew, ext4 too. Below: ib_read_bw and ib_write_bw, 1 MiB; they need a clock rate that the guest cannot tell,
 # so that the time of 200 more messages is measured around them.
-# The second table takes one 4 KiB and one 1 MiB direct read and one small file apart, in microseconds of the same rounds: the
-# kernel's block device without ext4, our initiator without a file system (nvofs-rawperf), a read that finds its data in
-# our cache (FUSE alone, no network), and what the machine takes for a system call, for waking another process and for
-# a FUSE request without data. Parts and whole are measured one after the other, so their sum is not exact; on a busy
-# machine the least of each says more than the median.
+# The second table takes direct reads and writes of 4 KiB and 1 MiB and one small file apart, in microseconds of the same
+# rounds: the kernel's block device without ext4, our initiator without a file system (nvofs-rawperf), a read that finds its
+# data in our cache (FUSE alone, no network; a write has no such thing, the read's stands for it: the kernel copies as
+# much), and what the machine takes for a system call, for waking another process and for a FUSE request without data.
+# Parts and whole are measured one after the other, so their sum is not exact; on a busy machine the least of each says
+# more than the median. Writes without a file system go to a third namespace.
 set -eu
 rounds=5 options=workers=1 cpus=1 mb=64 files=400 only=''
 while getopts r:o:c:p-: opt; do
@@ -50,30 +51,38 @@ price() { # WHAT MICROSECONDS
 	record "us-$1" - "$2"
 }
 
-second_namespace() {
-	local null=/sys/kernel/config/nullb/nullb1 namespace=/sys/kernel/config/nvmet/subsystems/$linux_nqn/namespaces/2
-	mkdir $null "$namespace"
-	echo 320 >$null/size
-	echo 4096 >$null/blocksize
-	echo 1 >$null/memory_backed
-	echo 1 >$null/discard
-	echo 1 >$null/power
-	echo -n /dev/nullb1 >"$namespace/device_path"
+add_namespace() { # NSID MB
+	local null=/sys/kernel/config/nullb/nullb$(($1 - 1)) namespace=/sys/kernel/config/nvmet/subsystems/$linux_nqn/namespaces/$1
+	mkdir "$null" "$namespace"
+	echo "$2" >"$null/size"
+	echo 4096 >"$null/blocksize"
+	echo 1 >"$null/memory_backed"
+	echo 1 >"$null/discard"
+	echo 1 >"$null/power"
+	echo -n "/dev/nullb$(($1 - 1))" >"$namespace/device_path"
 	echo 1 >"$namespace/enable"
 }
 
-find_disk() {
-	local disk
+find_disk() { # NSID: sets disk
 	for disk in /sys/block/nvme0n*; do
-		[ "$(cat "$disk/nsid" 2>/dev/null)" = 2 ] && [ -b "/dev/${disk##*/}" ] && ext4=/dev/${disk##*/} && return
+		[ "$(cat "$disk/nsid" 2>/dev/null)" = "$1" ] && [ -b "/dev/${disk##*/}" ] && disk=/dev/${disk##*/} && return
 	done
 	return 1
 }
 
 setup() {
-	second_namespace
+	add_namespace 2 320
+	add_namespace 3 $mb
 	nvme connect -t rdma -a 10.9.0.1 -s 4420 -n "$linux_nqn" >"$work/connect.log" 2>&1 || fail "nvme connect"
-	wait_for 10 find_disk || fail "no block device"
+	wait_for 10 find_disk 3 || fail "no block device"
+	scratch=$disk
+	find_disk 2
+	ext4=$disk
+	find_disk 1
+	# The target's disk is memory that it takes at the first write of a block: not at ours, which go to ever new blocks.
+	for disk in "$disk" "$ext4" "$scratch"; do
+		dd if=/dev/zero of="$disk" bs=1M oflag=direct status=none 2>"$work/dd.log" || grep -q 'No space' "$work/dd.log" || fail "dd $disk"
+	done
 	mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$ext4"
 	mkdir "$kernel"
 	mount -t ext4 "$ext4" "$kernel"
@@ -129,24 +138,28 @@ quotient() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; } # A B
 # How often the threads of the daemon slept or were put aside, so far.
 switches() { cat /proc/"$daemon_pid"/task/*/status | awk '/ctxt_switches/ { n += $2 } END { print n }'; }
 
-# Microseconds of one direct read of BLOCK bytes, one after the other; from the block device, nvofs's initiator, nvofs's cache.
-parts_of_read() { # NAME BLOCK COUNT
-	local rw=read
-	[ "$2" -gt 65536 ] || rw=randread
-	price "$1-disk" "$(one_read $rw "$ext4" "$2" "$3")"
-	price "$1-initiator" "$("$tools/nvofs-rawperf" "$ns" --rw=$rw --bs="$2" --qd=1 --seconds=1 | sed -n 's/.*mean_us=\([^ ]*\).*/\1/p')"
-	dd if="$mnt/hot" of=/dev/null bs=1M iflag=direct status=none
-	price "$1-cached" "$(one_read $rw "$mnt/hot" "$2" "$3")"
+# Microseconds of one direct read or write of BLOCK bytes, one after the other: the block device, our initiator, both file systems.
+parts_of() { # NAME read|write RANDOM BLOCK COUNT
+	local rw=$3$2 nsid=2 device=$ext4
+	[ "$2" = read ] || nsid=3 device=$scratch
+	price "$1-disk" "$(one "$rw" "$device" "$4" "$5")"
+	price "$1-initiator" "$("$tools/nvofs-rawperf" "${ns%nsid=*}nsid=$nsid" --rw="$rw" --bs="$4" --qd=1 --seconds=1 |
+		sed -n 's/.*mean_us=\([^ ]*\).*/\1/p')"
 	cold kernel
-	price "$1-kernel" "$(one_read $rw "$kernel/file" "$2" "$3")"
+	price "$1-kernel" "$(one "$rw" "$kernel/file" "$4" "$5")"
 	cold nvofs
 	before=$(switches)
-	price "$1-nvofs" "$(one_read $rw "$mnt/file" "$2" "$3")"
-	record "switches-$1" - "$(quotient $(($(switches) - before)) "$3")"
+	price "$1-nvofs" "$(one "$rw" "$mnt/file" "$4" "$5")"
+	record "switches-$1" - "$(quotient $(($(switches) - before)) "$5")"
 }
 
-one_read() { # RW FILE BLOCK COUNT
+one() { # RW FILE BLOCK COUNT
 	"$helpers/io_speed" "$1" "$2" "$3" "$4" 1 direct | awk -v block="$3" '{ printf "%.1f", $2 ? 1e6 / $2 : block / $1 }'
+}
+
+cached() { # NAME RANDOM BLOCK COUNT
+	dd if="$mnt/hot" of=/dev/null bs=1M iflag=direct status=none
+	price "$1-cached" "$(one "$2"read "$mnt/hot" "$3" "$4")"
 }
 
 parts() {
@@ -155,8 +168,12 @@ parts() {
 		price $what "$("$helpers/os_price" $what 3000)"
 	done
 	price request "$("$helpers/os_price" request 1000 "$mnt/hot")"
-	parts_of_read 4K 4096 700
-	parts_of_read 1M 1048576 60
+	cached 4K rand 4096 700
+	cached 1M '' 1048576 60
+	parts_of read-4K read rand 4096 700
+	parts_of read-1M read '' 1048576 60
+	parts_of write-4K write rand 4096 700
+	parts_of write-1M write '' 1048576 60
 }
 
 measure() { # TEST RW BLOCK MB OPTION...
@@ -229,16 +246,17 @@ table() {
 		function part(name, key) { printf "  %-44s %s\n", name, micro(key) }
 		function micro(key) { return sprintf("%9.1f [%.1f..%.1f]", median[key " -"], low[key " -"], high[key " -"]) }
 		function m(key) { return median[key " -"] }
-		function whole(b) {
-			printf "\none direct read of %s, microseconds\n", b
-			part("kernel: the block device", "us-" b "-disk")
-			part("kernel: with ext4", "us-" b "-kernel")
-			part("nvofs: the initiator alone", "us-" b "-initiator")
-			part("nvofs: of which FUSE (data in the cache)", "us-" b "-cached")
-			printf "  %-44s %9.1f [%.1f..]\n", "nvofs: sum of these two", m("us-" b "-initiator") + m("us-" b "-cached"),
-				low["us-" b "-initiator -"] + low["us-" b "-cached -"]
-			part("nvofs: measured", "us-" b "-nvofs")
-			part("context switches of the daemon, a read", "switches-" b)
+		function whole(what, b,   t) {
+			t = what "-" b
+			printf "\none direct %s of %s, microseconds\n", what, b
+			part("kernel: the block device", "us-" t "-disk")
+			part("kernel: with ext4", "us-" t "-kernel")
+			part("nvofs: the initiator alone", "us-" t "-initiator")
+			part("nvofs: FUSE (a read, data in the cache)", "us-" b "-cached")
+			printf "  %-44s %9.1f [%.1f..]\n", "nvofs: sum of these two", m("us-" t "-initiator") + m("us-" b "-cached"),
+				low["us-" t "-initiator -"] + low["us-" b "-cached -"]
+			part("nvofs: measured", "us-" t "-nvofs")
+			part("context switches of the daemon", "switches-" t)
 		}
 		function file(what) {
 			printf "  %-8s kernel %8.1f, nvofs %8.1f, FUSE requests %5.2f; of which FUSE %8.1f\n", what, 1e6 / median[what " kernel"],
@@ -258,8 +276,8 @@ table() {
 			part("the time of day (clock_gettime)", "us-clock")
 			part("waking another process (pipe)", "us-wake")
 			part("a FUSE request without data", "us-request")
-			whole("4K")
-			whole("1M")
+			whole("read", "4K"); whole("read", "1M")
+			whole("write", "4K"); whole("write", "1M")
 			if (only) exit
 			print "\none small file, microseconds"
 			file("create"); file("stat"); file("unlink")
