@@ -75,6 +75,7 @@ struct fuse_rx {
 	struct list backlog;
 	unsigned backlog_count;
 	size_t backlog_bytes;
+	struct fuse_rx_letter *spare_letter, *spare; /* OWNED, room for any request; NULL while it is in the backlog */
 };
 
 struct fuse_worker {
@@ -126,6 +127,8 @@ void fuse_rx_exit(struct fuse_worker *);
 bool fuse_rx_pump(struct fuse_worker *);
 /* Whether one more request could be taken in. */
 bool fuse_rx_ready(const struct fuse_worker *);
+/* No request may be taken in just now: too many wait already. */
+bool fuse_rx_full(const struct fuse_worker *);
 /* Moves the payload of the WRITE being processed to runs[]; returns their number. */
 unsigned fuse_rx_take(struct fuse_worker *, struct run **runs);
 

@@ -7,7 +7,9 @@
  *
  *  1. Without frames (all pinned) requests are read into ordinary memory; a WRITE is copied into frames as soon as
  *     there are any, and waits in the backlog until then.
- *  2. Without an op, requests that need one wait in the backlog. What needs none (FORGET, ...) never waits. */
+ *  2. Without an op, requests that need one wait in the backlog. What needs none (FORGET, ...) never waits.
+ *  3. What was read is kept: not every request may be refused (a RELEASE cannot fail). When the heap has no room for one it goes
+ *     to the spare letter, and nothing more is read until that is free again. */
 #define FUSE_USE_VERSION 314
 #include <assert.h>
 #include <errno.h>
@@ -44,7 +46,8 @@ int fuse_rx_init(struct fuse_worker *fw)
 		rx->spill = NULL;
 		return -ENOMEM;
 	}
-	return 0;
+	rx->spare = rx->spare_letter = malloc(sizeof(*rx->spare) + rx->spill_len);
+	return rx->spare ? 0 : -ENOMEM;
 }
 
 static void drop_given(struct fuse_rx *rx)
@@ -59,7 +62,10 @@ static void backlog_del(struct fuse_rx *rx, struct fuse_rx_letter *l)
 	list_del(&l->link);
 	rx->backlog_count--;
 	rx->backlog_bytes -= l->size;
-	free(l);
+	if (l == rx->spare_letter)
+		rx->spare = l;
+	else
+		free(l);
 }
 
 /* Nobody waits for these any more. */
@@ -79,6 +85,7 @@ void fuse_rx_exit(struct fuse_worker *fw)
 	for (unsigned i = 0; i < rx->nruns; i++)
 		if (rx->runs[i])
 			run_unpin(rx->runs[i]);
+	free(rx->spare_letter);
 	munmap(rx->spill, rx->spill_len);
 	rx->spill = NULL;
 }
@@ -207,11 +214,8 @@ static void keep(struct fuse_worker *fw, size_t size)
 	const struct fuse_in_header *in = (const void *)rx->spill;
 
 	if (!l) {
-		struct fuse_out_header out = { .len = sizeof(out), .error = -ENOMEM, .unique = in->unique };
-
-		if (write(fw->front->fd, &out, sizeof(out)) < 0)
-			log_debug("FUSE did not take an answer: %s", strerror(errno));
-		return;
+		l = rx->spare;
+		rx->spare = NULL;
 	}
 	if (in->opcode == FUSE_WRITE)
 		atomic_fetch_add_explicit(&fw->w->allocs, 1, memory_order_relaxed);
@@ -314,6 +318,13 @@ static bool receive(struct fuse_worker *fw)
 	return true;
 }
 
+bool fuse_rx_full(const struct fuse_worker *fw)
+{
+	const struct fuse_rx *rx = &fw->rx;
+
+	return !rx->spare || rx->backlog_count >= FUSE_BACKLOG_MAX || rx->backlog_bytes >= FUSE_BACKLOG_BYTES;
+}
+
 bool fuse_rx_pump(struct fuse_worker *fw)
 {
 	struct fuse_front *f = fw->front;
@@ -326,7 +337,7 @@ bool fuse_rx_pump(struct fuse_worker *fw)
 	}
 	any = backlog_pump(fw);
 	for (unsigned i = 0; i < BATCH; i++) {
-		if (rx->backlog_count >= FUSE_BACKLOG_MAX || rx->backlog_bytes >= FUSE_BACKLOG_BYTES || !receive(fw))
+		if (fuse_rx_full(fw) || !receive(fw))
 			break;
 		any = true;
 	}

@@ -118,7 +118,7 @@ static uint64_t run_timers(struct fuse_worker *fw, uint64_t *tick, uint64_t now)
 
 static void want_fuse(struct fuse_worker *fw)
 {
-	bool full = fw->rx.backlog_count >= FUSE_BACKLOG_MAX || fw->rx.backlog_bytes >= FUSE_BACKLOG_BYTES;
+	bool full = fuse_rx_full(fw);
 
 	if (fw->fuse_wanted == !full)
 		return;

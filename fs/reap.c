@@ -170,7 +170,8 @@ static int orphan_step(struct op *op)
 	return get32(d.flags) & INODE_TRUNCATE ? truncate_step(op, &d) : -E_BAD_ITEM;
 }
 
-/* An error takes it out of the queue until the next mount, so that one damaged inode does not hold up the others. */
+/* An error takes it out of the queue until the next mount, so that one damaged inode does not hold up the others; want of
+ * space or memory is no such error. */
 static int reap_one(struct op *op)
 {
 	struct fs *fs = op->worker->fs;
@@ -194,7 +195,7 @@ static int reap_one(struct op *op)
 	range_unlock(op);
 	if (r < 0 && r != -E_FROZEN)
 		log_error("inode %llu cannot be reaped: %s", (unsigned long long)op->ino, err_text(r));
-	if (r <= 0 && r != -E_NO_SPACE)
+	if (r <= 0 && r != -E_NO_SPACE && r != -ENOMEM && r != -E_NO_FRAMES)
 		inode_reaped(fs, op->inode);
 	return r > 0 ? 0 : r;
 }
