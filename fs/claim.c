@@ -142,7 +142,6 @@ static void beat(struct claim *c)
 }
 
 /* Is it still what was seen when the mount began? (Any thread; h is private memory.) */
-/* Is it still what was seen when the mount began? (Any thread; h is private memory.) */
 static bool same_as_seen(const struct claim *c, const struct heartbeat_disk *h)
 {
 	return !memcmp(h->token, c->seen.token, 16) && get64(h->counter) == get64(c->seen.counter) &&

@@ -285,8 +285,10 @@ void fuse_front_abort(struct fuse_front *f)
 void fuse_front_stats(const struct fuse_front *f, struct fuse_front_stats *out)
 {
 	*out = (struct fuse_front_stats){ .workers = f->nworkers, .max_write = f->max_write };
-	for (unsigned i = 0; i < f->nworkers; i++)
+	for (unsigned i = 0; i < f->nworkers; i++) {
 		out->spilled += atomic_load_explicit(&f->workers[i].spilled, memory_order_relaxed);
+		out->missed += atomic_load_explicit(&f->workers[i].missed, memory_order_relaxed);
+	}
 }
 
 /* Workers first: they give back requests, whose replies need the session. Unmounting may find that the kernel has

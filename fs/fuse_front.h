@@ -37,6 +37,7 @@ struct fuse_front_conf {
 
 struct fuse_front_stats {
 	uint64_t spilled;          /* requests received into ordinary memory */
+	uint64_t missed;           /* answers that woke nobody; 0 unless a wire has a bug */
 	unsigned workers;
 	size_t max_write;
 };

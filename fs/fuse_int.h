@@ -94,7 +94,7 @@ struct fuse_worker {
 	unsigned inuse;
 	/* FOPEN_ flags that libfuse does not know, for the reply to the open being answered */
 	uint32_t open_extra;
-	_Atomic uint64_t spilled;
+	_Atomic uint64_t spilled, missed;
 };
 
 struct fuse_front {

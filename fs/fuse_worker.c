@@ -8,6 +8,7 @@
 #define FUSE_USE_VERSION 314
 #include <errno.h>
 #include <fuse_lowlevel.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 #define SPIN_MAX_NS (20 * 1000ull)   /* about one round trip on a fast network; longer costs others their CPU */
 #define SPIN_MIN_NS (2 * 1000ull)
 #define ROUNDS_BLIND 8u              /* without sleeping, /dev/fuse is looked at every so many rounds */
+#define MISSED_NS (20 * NS_PER_MS)
 #define SLEEP_NS NS_PER_S            /* fuse_front_abort is noticed after that at the latest */
 #define DRAIN_NS (10 * NS_PER_MS)
 
@@ -126,6 +128,16 @@ static void want_fuse(struct fuse_worker *fw)
 	watch(fw->epoll_fd, EPOLL_CTL_MOD, fw->front->fd, full ? 0 : EPOLLIN);
 }
 
+/* After a long sleep that only the clock ended: an answer that is there now and did not make the descriptor readable would have
+ * been slept over for ever. There must be none; status shows how many. */
+static void look_for_missed(struct fuse_worker *fw)
+{
+	struct pollfd lane = { .fd = lane_fd(fw->w->lane), .events = POLLIN };
+
+	if (lane_inflight(fw->w->lane) && !poll(&lane, 1, 0) && worker_poll(fw->w))
+		atomic_fetch_add_explicit(&fw->missed, 1, memory_order_relaxed);
+}
+
 static void sleep_until_work(struct fuse_worker *fw, uint64_t ns)
 {
 	struct epoll_event events[4];
@@ -135,6 +147,8 @@ static void sleep_until_work(struct fuse_worker *fw, uint64_t ns)
 	ns = MIN(MIN(ns, lane_timeout(fw->w->lane)), SLEEP_NS);
 	want_fuse(fw);
 	n = epoll_wait(fw->epoll_fd, events, ARRAY_SIZE(events), (int)DIV_UP(ns, NS_PER_MS));
+	if (!n && ns >= MISSED_NS)
+		look_for_missed(fw);
 	for (int i = 0; i < n; i++) {
 		if (events[i].data.fd == lane_fd(fw->w->lane))
 			fw->lane_event = true;

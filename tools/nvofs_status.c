@@ -152,6 +152,7 @@ void nvofs_status(const struct nvofs_running *r, char *buf, size_t len)
 	json_add_number(j, "workers", front.workers);
 	json_add_number(j, "max_write", front.max_write);
 	json_add_number(j, "spilled", front.spilled);
+	json_add_number(j, "missed_events", front.missed);
 	add_workers(j, r->fs);
 	add_cache(j, r->cache);
 	n = snprintf(buf, len, "%s", json_print(j));

@@ -151,13 +151,16 @@ int rdma_poll(struct wire *wire, struct slot **done, unsigned max)
 
 /* ---- sleeping ---- */
 
+/* With an event the queue has disarmed itself, whether or not its completion has been polled already. */
 static void take_event(struct rdma_conn *w)
 {
 	struct ibv_cq *cq;
 	void *context;
 
-	if (!ibv_get_cq_event(w->events, &cq, &context))
-		w->unacked++;
+	if (ibv_get_cq_event(w->events, &cq, &context))
+		return;
+	w->unacked++;
+	w->armed = false;
 }
 
 static void hear_news(struct rdma_conn *w)
@@ -177,7 +180,8 @@ static void hear_news(struct rdma_conn *w)
 }
 
 /* Armed and asked again, without a completion in between: the first time, and then now and then, a system call finds out
- * whether there is an event, one of a completion that was polled earlier or one of the connection. */
+ * whether there is an event: of a completion that was polled earlier, of one that came after the last poll (then it
+ * has to be polled again: who slept now would sleep over it), or of the connection. */
 static void look(struct rdma_conn *w)
 {
 	uint64_t now = clock_now();
@@ -198,7 +202,7 @@ int rdma_arm(struct wire *wire)
 		return 1;
 	if (w->armed) {
 		look(w);
-		return w->dead != 0;
+		return w->dead || !w->armed;
 	}
 	take_event(w);
 	if (ibv_req_notify_cq(w->cq, 0))

@@ -26,6 +26,18 @@ transport_alone() {
 	! grep -v 'copied=0.0000' "$work/raw.log" || fail "payload was copied"
 }
 
+# Single reads, so that the worker sleeps again and again with one command in flight: each answer has to wake it.
+wakeups() {
+	ns=$rdma
+	format -f
+	mount_fs -o workers=1
+	dd if=/dev/urandom of="$mnt/file" bs=1M count=48 oflag=direct status=none
+	remount_fs -o workers=1
+	"$helpers/io_speed" randread "$mnt/file" 4096 100000:4 1 direct >"$work/speed" || fail "io_speed"
+	[ "$(status missed_events)" = 0 ] || fail "$(status missed_events) answers woke nobody"
+	unmount_fs
+}
+
 names() {
 	"$tools/nvofsctl" identify "$rdma" >"$work/identify" || fail "nvofsctl identify"
 	"$tools/nvofsctl" discover nvme+rdma://10.9.0.1:4420 | grep -q "rdma 10.9.0.1:4420 $linux_nqn" || fail "nvofsctl discover"
@@ -219,6 +231,7 @@ for device in rxe siw; do
 	"$target_setup" rdma "$device" || { note "no $device in this kernel"; continue; }
 	part transport_alone
 	part names
+	part wakeups
 	if [ $device = siw ]; then # nothing else here depends on the device
 		part outages
 		continue
