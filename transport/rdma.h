@@ -102,7 +102,8 @@ struct rdma_conn {
 	uint16_t limit;              /* commands in flight: depth, or what the controller has receives for */
 	uint32_t incapsule, max_inline;
 	unsigned inflight, unacked;  /* unacked: completion events */
-	bool armed, looked;          /* looked for an event since it was armed */
+	bool armed;
+	unsigned again;              /* times that it was to be armed since it is */
 	uint64_t looked_at;
 	struct slot **slots;         /* depth + 1, by CID */
 	struct slot *done, **done_tail;

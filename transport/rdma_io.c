@@ -179,16 +179,19 @@ static void hear_news(struct rdma_conn *w)
 		die(w, -E_LOST);
 }
 
-/* Armed and asked again, without a completion in between: the first time, and then now and then, a system call finds out
- * whether there is an event: of a completion that was polled earlier, of one that came after the last poll (then it
- * has to be polled again: who slept now would sleep over it), or of the connection. */
+/* Armed and asked again, without a completion in between. The first time he may sleep: an event makes the descriptor readable
+ * and ends the sleep at once. If it was none of a new completion we are here again, and then, and now and then afterwards, system
+ * calls find out whether there is one: of a completion that was polled earlier, of one that came after the last poll
+ * (then it has to be polled again: who slept now would sleep over it), or of the connection. */
 static void look(struct rdma_conn *w)
 {
-	uint64_t now = clock_now();
+	uint64_t now;
 
-	if (w->looked && now - w->looked_at < LOOK_NS)
+	if (!w->again++)
 		return;
-	w->looked = true;
+	now = clock_now();
+	if (w->again > 2 && now - w->looked_at < LOOK_NS)
+		return;
 	w->looked_at = now;
 	take_event(w);
 	hear_news(w);
@@ -208,7 +211,7 @@ int rdma_arm(struct wire *wire)
 	if (ibv_req_notify_cq(w->cq, 0))
 		die(w, -E_LOST);
 	w->armed = true;
-	w->looked = false;
+	w->again = 0;
 	if (!w->dead)
 		take_batch(w); /* what came before it was armed makes no event */
 	return w->done || w->dead || !w->armed;
