@@ -283,6 +283,11 @@ static void step(struct sim_dev *d, struct sim_cmd *c)
 			sim_dev_lose(d, FATE_ANY, f->delay);
 			return; /* c is an orphan, or gone */
 		}
+		if (f && f->type == FAULT_SLOW) {
+			c->exec_at += f->delay;
+			c->done_at += f->delay;
+			return;
+		}
 		c->executed = true;
 		sim_ctrl_execute(d, c, f, c->slot->mem);
 	} else {

@@ -55,6 +55,7 @@ enum sim_fault_type {
 	FAULT_STALE,           /* read: what the oldest snapshot has */
 	FAULT_LOST_WRITE,      /* acknowledged, without effect */
 	FAULT_LATE,            /* completes delay ns later */
+	FAULT_SLOW,            /* takes effect, and completes, delay ns later */
 	FAULT_LOSE,            /* the association is lost as the command arrives */
 };
 

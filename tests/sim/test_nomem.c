@@ -7,6 +7,7 @@
  *   test_nomem [--first N] [--step N] [--count N] [--steps N] [--seed N] [--seconds N] [--trace]
  *
  * first: the first N; step: 1 is every one; count: how many in a row fail; steps: operations. */
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -14,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 #include "base/err.h"
 #include "base/log.h"
 #include "tests/sim/history.h"
@@ -36,7 +39,7 @@ void *__wrap_malloc(size_t);
 void *__wrap_calloc(size_t, size_t);
 void *__wrap_realloc(void *, size_t);
 void *__wrap_aligned_alloc(size_t, size_t);
-void *__wrap_mmap(void *, size_t, int, int, int, off_t);
+void *__wrap_mmap64(void *, size_t, int, int, int, off_t);
 
 /* In this file malloc and so on are the real ones already (meson.build). */
 void *__wrap_malloc(size_t n)
@@ -59,9 +62,13 @@ void *__wrap_aligned_alloc(size_t align, size_t n)
 	return fails() ? NULL : aligned_alloc(align, n);
 }
 
-void *__wrap_mmap(void *at, size_t n, int prot, int flags, int fd, off_t off)
+/* What mmap(2) is called with 64-bit offsets; the header has given that name to the real one, too. */
+void *__wrap_mmap64(void *at, size_t n, int prot, int flags, int fd, off_t off)
 {
-	return fails() ? MAP_FAILED : mmap(at, n, prot, flags, fd, off);
+	if (!fails())
+		return (void *)syscall(SYS_mmap, at, n, prot, flags, fd, off);
+	errno = ENOMEM;
+	return MAP_FAILED;
 }
 
 static int unexpected(const char *what, int r)
