@@ -7,6 +7,7 @@
  *     fs_freeze. */
 #include "fs/claim.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -185,12 +186,15 @@ static void check_done(struct run *run, int status)
 	}
 }
 
-/* Blocks worker 0 while it reads and perhaps erases, once a mount: what else it has to do waits. */
+/* Blocks worker 0 while it reads and perhaps erases, once a mount: what else it has to do waits. For want of memory it is done
+ * again from the start. */
 static void settle(struct claim *c)
 {
 	/* Who beat meanwhile may have been alive after we read: what he wrote then he may have acknowledged. */
 	int err = replay_settle(c->fs, !c->moved);
 
+	if (err == -ENOMEM)
+		return;
 	if (err)
 		fail(c, err, "claiming the file system");
 	else
