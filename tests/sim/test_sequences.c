@@ -262,6 +262,16 @@ static int torn_record(struct sim *s)
 	return 0;
 }
 
+/* Its command is on its way. */
+static int write_begins(struct sim *s, struct sim_call *c, uint64_t ino, uint8_t byte)
+{
+	memset(buf, byte, SIZE);
+	MUST(sim_write_prepare(s, c, ino, 0, buf, SIZE) == 0);
+	sim_start(s, c);
+	sim_step(s);
+	return 0;
+}
+
 /* Commands of a killed daemon are executed while the next one is at work. */
 static int late_writes(struct sim *s)
 {
@@ -272,10 +282,7 @@ static int late_writes(struct sim *s)
 		struct sim_call c;
 		int n;
 
-		memset(buf, 100 + i, SIZE);
-		MUST(sim_write_prepare(s, &c, x, 0, buf, SIZE) == 0);
-		sim_start(s, &c);
-		sim_step(s);
+		MUST(write_begins(s, &c, x, (uint8_t)(100 + i)) == 0);
 		sim_crash(s, FATE_LATER);
 		MUST(sim_mount(s) == 0);
 		y = i ? y : make(s, "y");
@@ -466,10 +473,7 @@ static int late_duplicate(struct sim *s)
 		struct sim_call c;
 		int n;
 
-		memset(buf, 100 + i, SIZE);
-		MUST(sim_write_prepare(s, &c, x, 0, buf, SIZE) == 0);
-		sim_start(s, &c);
-		sim_step(s);
+		MUST(write_begins(s, &c, x, (uint8_t)(100 + i)) == 0);
 		sim_dev_lose(s->dev, FATE_LATER, 0);
 		MUST(sim_finish(s, &c) == 0);
 		sim_end(s, &c);
