@@ -144,7 +144,7 @@ switches() { cat /proc/"$daemon_pid"/task/*/status | awk '/ctxt_switches/ { n +=
 
 # Microseconds of one direct read or write of BLOCK bytes, one after the other: the block device, our initiator, both file systems.
 parts_of() { # NAME read|write RANDOM BLOCK COUNT
-	local rw=$3$2 nsid=2 device=$ext4
+	local rw=$3$2 nsid=1 device=$ext4
 	[ "$2" = read ] || nsid=3 device=$scratch
 	price "$1-disk" "$(one "$rw" "$device" "$4" "$5")"
 	price "$1-initiator" "$("$tools/nvofs-rawperf" "${ns%nsid=*}nsid=$nsid" --rw="$rw" --bs="$4" --qd=1 --seconds=1 |
