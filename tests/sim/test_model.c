@@ -27,6 +27,8 @@ static void choose(struct sim_conf *c, uint64_t seed, const struct options *o)
 	c->dev.vwc = !rng_one_in(&r, 4);
 	c->dev.mdts = (uint8_t)(rng_one_in(&r, 3) ? 1 : rng_one_in(&r, 2) ? 5 : 0);
 	c->dev.bytes = rng_one_in(&r, 3) ? 300 * MiB : rng_one_in(&r, 4) ? 40 * GiB : 64 * MiB;
+	if (o->steps > 5000) /* the model knows no limit, and so many steps can leave more than 64 MiB behind */
+		c->dev.bytes = MAX(c->dev.bytes, 300 * MiB);
 	c->workers = o->workers ? o->workers : (unsigned)rng_range(&r, 1, 3);
 	c->cache_bytes = rng_one_in(&r, 2) ? 4 * MiB : 16 * MiB;
 	c->node_bytes = rng_one_in(&r, 2) ? 1 * MiB : 8 * MiB;
