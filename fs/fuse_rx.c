@@ -215,6 +215,7 @@ static void keep(struct fuse_worker *fw, size_t size)
 
 	if (!l) {
 		l = rx->spare;
+		assert(l); /* fuse_rx_full */
 		rx->spare = NULL;
 	}
 	if (in->opcode == FUSE_WRITE)

@@ -128,8 +128,8 @@ static void want_fuse(struct fuse_worker *fw)
 	watch(fw->epoll_fd, EPOLL_CTL_MOD, fw->front->fd, full ? 0 : EPOLLIN);
 }
 
-/* After a long sleep that only the clock ended: an answer that is there now and did not make the descriptor readable would have
- * been slept over for ever. There must be none; status shows how many. */
+/* After a long sleep that only the clock ended: an answer that is there now and has not made the descriptor readable was slept
+ * over. There must be none; status shows how many. */
 static void look_for_missed(struct fuse_worker *fw)
 {
 	struct pollfd lane = { .fd = lane_fd(fw->w->lane), .events = POLLIN };

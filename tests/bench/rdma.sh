@@ -70,15 +70,17 @@ find_disk() { # NSID: sets disk
 	return 1
 }
 
+need_disk() { wait_for 10 find_disk "$1" || fail "no block device of namespace $1"; }
+
 setup() {
 	add_namespace 2 320
 	add_namespace 3 $mb
 	nvme connect -t rdma -a 10.9.0.1 -s 4420 -n "$linux_nqn" >"$work/connect.log" 2>&1 || fail "nvme connect"
-	wait_for 10 find_disk 3 || fail "no block device"
+	need_disk 3
 	scratch=$disk
-	find_disk 2
+	need_disk 2
 	ext4=$disk
-	find_disk 1
+	need_disk 1
 	# The target's disk is memory that it takes at the first write of a block: not at ours, which go to ever new blocks.
 	for disk in "$disk" "$ext4" "$scratch"; do
 		dd if=/dev/zero of="$disk" bs=1M oflag=direct status=none 2>"$work/dd.log" || grep -q 'No space' "$work/dd.log" || fail "dd $disk"
