@@ -15,6 +15,7 @@
 #define NVOFS_FS_FUSE_INT_H
 
 #include <pthread.h>
+#include "base/spin.h"
 #include "fs/fs.h"
 #include "fs/fuse_front.h"
 #include "fs/ops.h"
@@ -87,6 +88,7 @@ struct fuse_worker {
 	int epoll_fd;
 	bool fuse_event, lane_event; /* epoll saw them ready, and they were not found empty since */
 	unsigned rounds;
+	struct spin spin;
 	bool fuse_wanted;          /* /dev/fuse is in the epoll set for input */
 	struct fuse_rx rx;
 	struct freq *reqs;

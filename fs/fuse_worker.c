@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A worker's loop: mail and ops, the lane, the kernel's requests; then a short spin while its own I/O is under way,
- * then sleep. All workers wait for one descriptor with plain level-triggered epoll, so that a request is usually taken
+/* A worker's loop: mail and ops, the lane, the kernel's requests; then, while its own I/O is under way, it gives way to
+ * others for a moment (base/spin.h); then sleep. All workers wait for one descriptor with plain level-triggered epoll, so that a request is usually taken
  * on the CPU of its caller (measured 2 to 4 times better than EPOLLEXCLUSIVE, see WORKERS in fs/DESIGN.md).
  *
  * Ending: the kernel lets go (unmounted) --> nothing is received any more --> every worker finishes its requests, and
@@ -20,8 +20,6 @@
 #include "base/log.h"
 #include "fs/fuse_int.h"
 
-#define SPIN_MAX_NS (20 * 1000ull)   /* about one round trip on a fast network; longer costs others their CPU */
-#define SPIN_MIN_NS (2 * 1000ull)
 #define ROUNDS_BLIND 8u              /* without sleeping, /dev/fuse is looked at every so many rounds */
 #define MISSED_NS (20 * NS_PER_MS)
 #define SLEEP_NS NS_PER_S            /* fuse_front_abort is noticed after that at the latest */
@@ -181,30 +179,19 @@ static bool drained(struct fuse_worker *fw, bool *mine)
 	return !atomic_load(&fw->front->draining);
 }
 
-/* Whether to poll once more instead of sleeping. Only while somebody waits for our I/O: read-ahead is in no hurry, and
- * who got the last answer may want this CPU. What did not pay is tried for half as long the next time. */
-struct spin {
-	uint64_t since, limit;
-	bool spinning;
-};
-
-static void spin_busy(struct spin *s, uint64_t now)
+/* Nothing to do: true: others had the CPU for a moment, look again. Only while somebody waits for our I/O: read-ahead is in
+ * no hurry. *now is set if the clock was read. */
+static bool give_way(struct fuse_worker *fw, uint64_t *now)
 {
-	if (s->spinning)
-		s->limit = MIN(s->limit * 2, SPIN_MAX_NS);
-	s->spinning = false;
-	s->since = now;
-}
-
-static bool spin_on(struct spin *s, const struct fuse_worker *fw, uint64_t now)
-{
-	if (!fw->inuse || !lane_inflight(fw->w->lane))
-		return s->spinning = false;
-	if (now - s->since < s->limit)
-		return s->spinning = true;
-	if (s->spinning)
-		s->limit = MAX(s->limit / 2, SPIN_MIN_NS);
-	return s->spinning = false;
+	if (!fw->inuse || !lane_inflight(fw->w->lane)) {
+		fw->spin.since = 0;
+		return false;
+	}
+	*now = clock_now();
+	if (!spin_again(&fw->spin, *now))
+		return false;
+	sched_yield();
+	return true;
 }
 
 /* One round. What epoll has just found quiet is not asked again: each question is a system call, and most wake-ups are
@@ -213,7 +200,8 @@ static bool work(struct fuse_worker *fw)
 {
 	bool busy = worker_run(fw->w);
 
-	if (fw->fuse_event || fw->rx.backlog_count || ++fw->rounds % ROUNDS_BLIND == 0)
+	fw->rounds++;
+	if (fw->fuse_event || fw->rx.backlog_count || fw->rounds % ROUNDS_BLIND == 0)
 		busy = fuse_rx_pump(fw) || busy;
 	if (busy || fw->lane_event || lane_inflight(fw->w->lane)) {
 		fw->lane_event = false;
@@ -222,17 +210,23 @@ static bool work(struct fuse_worker *fw)
 	return busy;
 }
 
+/* The clock is read, and what hangs on it looked at, at every ROUNDS_BLIND-th round and before sleeping. */
 static void loop(struct fuse_worker *fw)
 {
-	struct spin spin = { .limit = SPIN_MAX_NS };
 	uint64_t interrupts = 0, tick = 0;
 	bool mine = false, watching = true;
 
 	while (!drained(fw, &mine)) {
 		bool ending = atomic_load_explicit(&fw->front->ending, memory_order_relaxed);
 		bool busy = work(fw);
-		uint64_t now = clock_now(), ns;
+		uint64_t now = 0, ns;
 
+		if (busy && fw->spin.since)
+			spin_end(&fw->spin, clock_now());
+		busy = busy || give_way(fw, &now);
+		if (busy && fw->rounds % ROUNDS_BLIND)
+			continue;
+		now = now ? now : clock_now();
 		ns = run_timers(fw, &tick, now);
 		check_interrupts(fw, now, &interrupts);
 		if (ending && watching) { /* its EPOLLERR would not let us sleep */
@@ -240,8 +234,6 @@ static void loop(struct fuse_worker *fw)
 			watching = false;
 		}
 		if (busy)
-			spin_busy(&spin, now);
-		if (busy || spin_on(&spin, fw, now))
 			continue;
 		if (lane_arm(fw->w->lane)) { /* also what the timers queued */
 			fw->lane_event = true;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nvofs-rawperf: what the initiator alone can do, with nothing above it: the yardstick for the file system's benchmarks.
- * One thread and one lane a queue; each keeps --qd ios in flight, spins briefly when nothing came and then sleeps. Prints
- * one line of key=value. Not installed. Writes destroy what is on the namespace. */
+ * One thread and one lane a queue; each keeps --qd ios in flight and waits as a mount's workers do
+ * (base/spin.h). Prints one line of key=value. Not installed. Writes destroy what is on the namespace. */
 #include <getopt.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "base/spin.h"
 #include "transport/ns.h"
 
 #define BUCKETS 65536 /* of 100 ns: 6.5 ms */
@@ -20,7 +22,7 @@
 
 struct options {
 	bool write, random;
-	uint64_t bs, seconds, qd, queues, spin_us;
+	uint64_t bs, seconds, qd, queues;
 };
 
 struct worker {
@@ -34,6 +36,7 @@ struct worker {
 	uint64_t end, finished, sum_ns;
 	uint32_t *histogram;
 	unsigned inflight;
+	struct spin spin;
 	int error;
 };
 
@@ -46,7 +49,7 @@ struct job {
 static void usage(void)
 {
 	fprintf(stderr, "usage: nvofs-rawperf NAMESPACE --rw=read|write|randread|randwrite --bs=SIZE --qd=N --seconds=S "
-			"[--queues=N] [--spin=MICROSECONDS]\n");
+			"[--queues=N]\n");
 	exit(2);
 }
 
@@ -93,7 +96,7 @@ static void io_done(struct io *io, int status)
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
-	uint64_t now = clock_now(), spin_end = 0;
+	uint64_t now = clock_now();
 
 	w->end = now + w->opt->seconds * NS_PER_S;
 	for (unsigned i = 0; i < w->opt->qd; i++)
@@ -102,16 +105,13 @@ static void *worker_main(void *arg)
 		struct pollfd p = { lane_fd(w->lane), POLLIN, 0 };
 
 		if (lane_poll(w->lane)) {
-			spin_end = 0;
-			continue;
+			if (w->spin.since)
+				spin_end(&w->spin, clock_now());
+		} else if (spin_again(&w->spin, clock_now())) {
+			sched_yield();
+		} else if (!lane_arm(w->lane)) {
+			poll(&p, 1, 1000);
 		}
-		now = clock_now();
-		if (!spin_end)
-			spin_end = now + w->opt->spin_us * 1000;
-		if (now < spin_end || lane_arm(w->lane))
-			continue;
-		poll(&p, 1, 1000);
-		spin_end = 0;
 	}
 	return NULL;
 }
@@ -221,7 +221,7 @@ static void parse(struct options *opt, int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "rw", 1, NULL, 'r' }, { "bs", 1, NULL, 'b' }, { "qd", 1, NULL, 'q' }, { "seconds", 1, NULL, 's' },
-		{ "queues", 1, NULL, 'n' }, { "spin", 1, NULL, 'p' }, { "debug", 0, NULL, 'd' }, { 0 },
+		{ "queues", 1, NULL, 'n' }, { "debug", 0, NULL, 'd' }, { 0 },
 	};
 	int c;
 
@@ -233,8 +233,7 @@ static void parse(struct options *opt, int argc, char **argv)
 		else if (c == '?' || (c == 'b' && size_parse(optarg, &opt->bs)) ||
 			 (c == 'q' && u64_parse(optarg, 1024, &opt->qd)) ||
 			 (c == 's' && u64_parse(optarg, 86400, &opt->seconds)) ||
-			 (c == 'n' && u64_parse(optarg, 64, &opt->queues)) ||
-			 (c == 'p' && u64_parse(optarg, 1000000, &opt->spin_us)))
+			 (c == 'n' && u64_parse(optarg, 64, &opt->queues)))
 			usage();
 	}
 	if (optind + 1 != argc || !opt->bs || opt->bs % BLOCK_SIZE || !opt->qd || !opt->queues || !opt->seconds)
@@ -243,7 +242,7 @@ static void parse(struct options *opt, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct options opt = { .bs = 4096, .qd = 1, .seconds = 3, .queues = 1, .spin_us = 50 };
+	struct options opt = { .bs = 4096, .qd = 1, .seconds = 3, .queues = 1 };
 	struct ns_conf conf = { 0 };
 	char why[1024];
 	struct ns *ns;

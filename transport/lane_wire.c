@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A lane's life: opening, closing, losing its wire and getting another, giving up, waiting. */
 #include <assert.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -9,7 +10,6 @@
 #include "base/err.h"
 #include "transport/ns_impl.h"
 
-#define SPIN_NS 20000ull    /* of lane_wait, while commands are in flight */
 #define WIRELESS_NS (20 * NS_PER_MS)
 
 /* ---- the wire ---- */
@@ -393,18 +393,18 @@ static void sleep_on(struct lane *lane, uint64_t ns)
 void lane_wait(struct lane *lane, const unsigned *pending)
 {
 	bool threaded = !(lane->ns->conf.flags & NS_NO_THREAD);
-	uint64_t spin_end = 0;
 
 	while (*pending) {
 		uint64_t due;
 
 		if (lane_poll(lane)) {
-			spin_end = 0;
+			if (lane->spin.since)
+				spin_end(&lane->spin, clock_now());
 			continue;
 		}
 		due = threaded ? UINT64_MAX : ns_control(lane->ns);
-		if (threaded && lane_inflight(lane) && (!spin_end || clock_now() < spin_end)) {
-			spin_end = spin_end ? spin_end : clock_now() + SPIN_NS;
+		if (threaded && lane_inflight(lane) && spin_again(&lane->spin, clock_now())) {
+			sched_yield();
 			continue;
 		}
 		if (!lane->wire) {
@@ -413,6 +413,5 @@ void lane_wait(struct lane *lane, const unsigned *pending)
 		}
 		if (*pending && !lane_arm(lane))
 			sleep_on(lane, MIN(due, lane_timeout(lane)));
-		spin_end = 0;
 	}
 }

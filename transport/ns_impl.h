@@ -20,6 +20,7 @@
 #include <pthread.h>
 #include "base/mailbox.h"
 #include "base/num.h"
+#include "base/spin.h"
 #include "transport/ctrl.h"
 #include "transport/ns.h"
 #include "transport/wire.h"
@@ -126,6 +127,7 @@ struct lane {
 	struct mailbox mailbox;
 	int epfd;
 	struct wire_fd watched[LANE_FDS];
+	struct spin spin;          /* of lane_wait */
 
 	struct slot *slots;        /* nslots, the index is the CID */
 	unsigned nslots, nfree, reserved;

@@ -15,6 +15,7 @@
 #include "base/mailbox.h"
 #include "base/num.h"
 #include "base/siphash.h"
+#include "base/spin.h"
 #include "base/uuid.h"
 
 START_TEST(crc_known)
@@ -121,6 +122,60 @@ START_TEST(little_endian)
 	ck_assert_uint_eq(get32(v), 0x01020304);
 	ck_assert(get64(put64(0x1122334455667788ull)) == 0x1122334455667788ull);
 	ck_assert_uint_eq(get16(put16(0xbeef)), 0xbeef);
+}
+END_TEST
+
+/* n waits for an answer that comes after ns[way]; idle: nobody else wants the CPU meanwhile, so that giving way takes no time,
+ * else it takes till then. How many of them gave way. */
+static unsigned waits(struct spin *s, unsigned n, const uint64_t ns[2], bool idle)
+{
+	static uint64_t now = 1;
+	unsigned gave_way = 0;
+
+	while (n--) {
+		bool gives = spin_again(s, now);
+
+		ck_assert(s->since == now);
+		gave_way += gives;
+		if (gives && idle && ns[1] > SPIN_NS)
+			ck_assert(!spin_again(s, now + SPIN_NS));
+		now += ns[gives];
+		spin_end(s, now);
+		ck_assert(!s->since);
+	}
+	return gave_way;
+}
+
+/* The better way is found, the other tried ever more rarely, and found again when things change. */
+START_TEST(spin_ways)
+{
+	static const uint64_t fast[2] = { 30000, 20000 }, hog[2] = { 30000, 3000000 }, slow[2] = { 200000, 200000 };
+	struct spin s = { 0 };
+
+	ck_assert_uint_ge(waits(&s, 1000, fast, true), 950);
+	waits(&s, 10000, hog, false); /* notices */
+	ck_assert_uint_le(waits(&s, 10240, hog, false), 11);
+	ck_assert_uint_ge(waits(&s, 10240, hog, false), 9);
+	waits(&s, 100000, fast, true);
+	ck_assert_uint_ge(waits(&s, 10240, fast, true), 10240 - 11);
+	waits(&s, 10000, slow, true);
+	ck_assert_uint_le(waits(&s, 10240, slow, true), 11); /* would cost CPU time for nothing */
+	waits(&s, 100000, slow, false);
+	ck_assert_uint_ge(waits(&s, 10240, slow, false), 10240 - 11); /* those who work on the answer want the CPU */
+}
+END_TEST
+
+START_TEST(spin_is_short)
+{
+	struct spin s = { .until_try = 2 };
+
+	ck_assert(spin_again(&s, 1000));
+	ck_assert(spin_again(&s, 1000 + SPIN_NS - 1));
+	ck_assert(!spin_again(&s, 1000 + SPIN_NS));
+	spin_end(&s, 1000 + 2 * SPIN_NS);
+	ck_assert_uint_eq(s.cost[SPIN_GIVE_WAY], 3 * SPIN_NS + 1); /* with SPIN_NS of CPU time */
+	spin_end(&s, 1); /* nothing was waited for */
+	ck_assert_uint_eq(s.cost[SPIN_GIVE_WAY], 3 * SPIN_NS + 1);
 }
 END_TEST
 
@@ -254,6 +309,8 @@ int main(void)
 	tcase_add_test(tc, errors);
 	tcase_add_test(tc, uuids);
 	tcase_add_test(tc, little_endian);
+	tcase_add_test(tc, spin_ways);
+	tcase_add_test(tc, spin_is_short);
 	tcase_add_test(tc, virtual_clock);
 	tcase_add_test(tc, log_limited);
 	tcase_add_test(tc, mailbox_threads);

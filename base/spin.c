@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/spin.h"
+#include "base/num.h"
+
+#define GAP_MIN 16u
+#define GAP_MAX 1024u
+#define COST_MAX (1000 * 1000ull) /* ns; a lost target must not be remembered for long */
+
+/* Sleeping has to be clearly better: what follows a sleep (reading events, arming again) is not in these numbers. */
+static enum spin_way better(const struct spin *s)
+{
+	uint64_t asleep = s->cost[SPIN_SLEEP];
+
+	return asleep && asleep + asleep / 16 < s->cost[SPIN_GIVE_WAY] ? SPIN_SLEEP : SPIN_GIVE_WAY;
+}
+
+static void begin(struct spin *s, uint64_t now)
+{
+	s->since = now;
+	s->way = better(s);
+	s->trying = !s->until_try--;
+	if (s->trying) {
+		s->way = s->way == SPIN_SLEEP ? SPIN_GIVE_WAY : SPIN_SLEEP;
+		s->gap = MAX(s->gap, GAP_MIN);
+		s->until_try = s->gap;
+	}
+}
+
+bool spin_again(struct spin *s, uint64_t now)
+{
+	if (!s->since)
+		begin(s, now);
+	s->slept = s->way == SPIN_SLEEP || now - s->since >= SPIN_NS;
+	return !s->slept;
+}
+
+/* Who slept in the end has given way in vain: that costs CPU time, which counts as much as time. */
+void spin_end(struct spin *s, uint64_t now)
+{
+	uint64_t *cost = &s->cost[s->way], took;
+
+	if (!s->since)
+		return;
+	took = MIN(now - s->since, COST_MAX);
+	s->since = 0;
+	if (s->slept && s->way == SPIN_GIVE_WAY)
+		took += SPIN_NS;
+	*cost = *cost ? *cost + took / 8 - *cost / 8 : took + 1;
+	if (s->trying)
+		s->gap = better(s) == s->way ? GAP_MIN : MIN(s->gap * 2, GAP_MAX);
+}
