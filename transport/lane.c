@@ -451,12 +451,14 @@ static void end_finished(struct lane *lane)
 }
 
 /* Were we stopped (SIGSTOP, suspend) for so long that the target may have given the association up, and another host may
- * have taken over? Then nothing goes out on it any more, neither commands nor the data of older ones. */
+ * have taken over? Then nothing goes out on it any more, neither commands nor the data of older ones (where we send them:
+ * over RDMA the target fetches them). */
 static bool is_stale(const struct lane *lane)
 {
 	uint64_t until = atomic_load_explicit(&lane->ns->fresh_until, memory_order_relaxed);
 
-	return until && (lane_inflight(lane) || lane->nready || can_take(lane)) && clock_now() > until;
+	return until && ((lane->ops->poll_sends && lane_inflight(lane)) || lane->nready || can_take(lane)) &&
+	       clock_now() > until;
 }
 
 unsigned lane_poll(struct lane *lane)

@@ -102,8 +102,9 @@ struct rdma_conn {
 	uint16_t limit;              /* commands in flight: depth, or what the controller has receives for */
 	uint32_t incapsule, max_inline;
 	unsigned inflight, unacked;  /* unacked: completion events */
-	bool armed;
-	unsigned again;              /* times that it was to be armed since it is */
+	bool armed;                  /* the next completion makes an event, or has made one that is not read yet */
+	bool polled;                 /* completions were taken since: then it is probably there */
+	unsigned again;              /* times that the owner wanted to sleep since */
 	uint64_t looked_at;
 	struct slot **slots;         /* depth + 1, by CID */
 	struct slot *done, **done_tail;

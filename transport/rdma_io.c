@@ -126,8 +126,7 @@ static int take_batch(struct rdma_conn *w)
 		else
 			sent(w, wcs[i].wr_id);
 	}
-	if (n)
-		w->armed = false;
+	w->polled |= n > 0;
 	if (n < 0 || (again && !w->dead && ibv_post_recv(w->qp, again, &bad)))
 		die(w, -E_LOST);
 	return n;
@@ -151,7 +150,8 @@ int rdma_poll(struct wire *wire, struct slot **done, unsigned max)
 
 /* ---- sleeping ---- */
 
-/* With an event the queue has disarmed itself, whether or not its completion has been polled already. */
+/* With an event the queue has disarmed itself, whether or not its completion has been polled already. Without one it is still
+ * armed, whatever has been polled: that came before, or its event is on its way. */
 static void take_event(struct rdma_conn *w)
 {
 	struct ibv_cq *cq;
@@ -179,8 +179,8 @@ static void hear_news(struct rdma_conn *w)
 		die(w, -E_LOST);
 }
 
-/* Armed and asked again, without a completion in between. The first time he may sleep: an event makes the descriptor readable
- * and ends the sleep at once. If it was none of a new completion we are here again, and then, and now and then afterwards, system
+/* He wants to sleep again, without a completion in between. The first time he may: an event makes the descriptor readable and
+ * ends the sleep at once. If it was none of a new completion we are here again, and then, and now and then afterwards, system
  * calls find out whether there is one: of a completion that was polled earlier, of one that came after the last poll
  * (then it has to be polled again: who slept now would sleep over it), or of the connection. */
 static void look(struct rdma_conn *w)
@@ -197,22 +197,30 @@ static void look(struct rdma_conn *w)
 	hear_news(w);
 }
 
+/* 1: poll again. Nothing is armed while no command is in flight: then only the connection's news can come, and of who never
+ * sleeps while he waits for an answer, nothing is ever asked. */
 int rdma_arm(struct wire *wire)
 {
 	struct rdma_conn *w = rdma_conn(wire);
+	bool armed;
 
 	if (w->done || w->dead)
 		return 1;
-	if (w->armed) {
+	if (w->polled && w->armed)
+		take_event(w);
+	if (w->polled)
+		w->again = 0;
+	w->polled = false;
+	armed = w->armed;
+	if (armed || !w->inflight) {
 		look(w);
-		return w->dead || !w->armed;
+		return w->dead || w->armed != armed;
 	}
-	take_event(w);
 	if (ibv_req_notify_cq(w->cq, 0))
 		die(w, -E_LOST);
 	w->armed = true;
 	w->again = 0;
 	if (!w->dead)
 		take_batch(w); /* what came before it was armed makes no event */
-	return w->done || w->dead || !w->armed;
+	return w->done || w->dead || w->polled;
 }

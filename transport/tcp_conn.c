@@ -279,6 +279,7 @@ static void tcp_domain_close(struct wire_domain *domain)
 
 const struct wire_ops wire_tcp = {
 	.name = "tcp",
+	.poll_sends = true,
 	.domain_open = tcp_domain_open,
 	.domain_close = tcp_domain_close,
 	.connect = tcp_connect,

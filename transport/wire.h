@@ -83,6 +83,7 @@ struct wire_fd {
 
 struct wire_ops {
 	const char *name;
+	bool poll_sends;          /* poll may send: data of slots that were accepted earlier, when the target asks for them */
 	/* Connects nothing, but may look for the device that leads to the address. One line in why on failure. */
 	int (*domain_open)(struct wire_domain **, const struct ns_addr *, char *why, size_t why_len);
 	void (*domain_close)(struct wire_domain *);
