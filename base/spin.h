@@ -24,6 +24,7 @@ struct spin {
 	uint64_t since;           /* begin of this wait; 0: there is none */
 	uint64_t cost[2];         /* ns of a wait, moving average of each way; 0: never tried */
 	uint32_t until_try, gap;  /* waits until the other way is tried; between the last try and that one */
+	uint64_t known;           /* what the usual way took when the other was tried last */
 	enum spin_way way;        /* of this wait */
 	bool trying;              /* this wait tries the other way */
 	bool slept;               /* in the end */

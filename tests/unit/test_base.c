@@ -149,7 +149,8 @@ static unsigned waits(struct spin *s, unsigned n, const uint64_t ns[2], bool idl
 /* The better way is found, the other tried ever more rarely, and found again when things change. */
 START_TEST(spin_ways)
 {
-	static const uint64_t fast[2] = { 30000, 20000 }, hog[2] = { 30000, 3000000 }, slow[2] = { 200000, 200000 };
+	static const uint64_t fast[2] = { 30000, 20000 }, hog[2] = { 30000, 3000000 }, slow[2] = { 200000, 200000 },
+			      very_slow[2] = { 5000000, 5000000 };
 	struct spin s = { 0 };
 
 	ck_assert_uint_ge(waits(&s, 1000, fast, true), 950);
@@ -160,6 +161,10 @@ START_TEST(spin_ways)
 	ck_assert_uint_ge(waits(&s, 10240, fast, true), 10240 - 11);
 	waits(&s, 10000, slow, true);
 	ck_assert_uint_le(waits(&s, 10240, slow, true), 11); /* would cost CPU time for nothing */
+	waits(&s, 10000, very_slow, true);
+	ck_assert_uint_le(waits(&s, 10240, very_slow, true), 11);
+	waits(&s, 200, fast, true); /* waits are of another kind now: soon noticed */
+	ck_assert_uint_ge(waits(&s, 1000, fast, true), 950);
 	waits(&s, 100000, slow, false);
 	ck_assert_uint_ge(waits(&s, 10240, slow, false), 10240 - 11); /* those who work on the answer want the CPU */
 }
