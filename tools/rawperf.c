@@ -22,7 +22,8 @@
 
 struct options {
 	bool write, random;
-	uint64_t bs, seconds, qd, queues;
+	uint64_t bs, seconds, qd, queues, memory;
+	uint64_t rounds; /* buffers of each job, used in turn */
 };
 
 struct worker {
@@ -43,13 +44,15 @@ struct worker {
 struct job {
 	struct io io;
 	struct worker *w;
-	uint64_t start;
+	uint8_t *mem;
+	uint64_t start, turn;
 };
 
 static void usage(void)
 {
 	fprintf(stderr, "usage: nvofs-rawperf NAMESPACE --rw=read|write|randread|randwrite --bs=SIZE --qd=N --seconds=S "
-			"[--queues=N]\n");
+			"[--queues=N] [--memory=SIZE]\n"
+			"--memory: go round in this much memory, as a cache does, instead of using the same bs * qd again and again\n");
 	exit(2);
 }
 
@@ -69,6 +72,7 @@ static void start(struct job *j, uint64_t now)
 
 	j->start = now;
 	j->io.block = next_io(w) * j->io.nblocks;
+	j->io.mem = j->mem + j->turn++ % w->opt->rounds * w->opt->qd * w->opt->bs;
 	w->inflight++;
 	lane_submit(w->lane, &j->io);
 }
@@ -131,8 +135,9 @@ static int worker_init(struct worker *w, struct ns *ns, const struct options *op
 		struct io *io = &w->jobs[i].io;
 
 		w->jobs[i].w = w;
+		w->jobs[i].mem = mem + (index * opt->rounds * opt->qd + i) * opt->bs;
 		*io = (struct io){ .op = opt->write ? IO_WRITE : IO_READ, .nblocks = (uint32_t)(opt->bs / BLOCK_SIZE),
-				   .mem = mem + (index * opt->qd + i) * opt->bs, .done = io_done };
+				   .done = io_done };
 		list_init(&io->link);
 	}
 	return lane_open(&w->lane, ns, index);
@@ -176,7 +181,7 @@ static int report(const struct worker *ws, const struct options *opt, uint64_t e
 
 static int run(struct ns *ns, const struct options *opt)
 {
-	size_t len = opt->bs * opt->qd * opt->queues;
+	size_t len = opt->bs * opt->qd * opt->queues * opt->rounds;
 	struct worker *ws = calloc(opt->queues, sizeof(*ws));
 	uint8_t *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	uint64_t begin;
@@ -221,7 +226,7 @@ static void parse(struct options *opt, int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "rw", 1, NULL, 'r' }, { "bs", 1, NULL, 'b' }, { "qd", 1, NULL, 'q' }, { "seconds", 1, NULL, 's' },
-		{ "queues", 1, NULL, 'n' }, { "debug", 0, NULL, 'd' }, { 0 },
+		{ "queues", 1, NULL, 'n' }, { "memory", 1, NULL, 'm' }, { "debug", 0, NULL, 'd' }, { 0 },
 	};
 	int c;
 
@@ -233,7 +238,8 @@ static void parse(struct options *opt, int argc, char **argv)
 		else if (c == '?' || (c == 'b' && size_parse(optarg, &opt->bs)) ||
 			 (c == 'q' && u64_parse(optarg, 1024, &opt->qd)) ||
 			 (c == 's' && u64_parse(optarg, 86400, &opt->seconds)) ||
-			 (c == 'n' && u64_parse(optarg, 64, &opt->queues)))
+			 (c == 'n' && u64_parse(optarg, 64, &opt->queues)) ||
+			 (c == 'm' && size_parse(optarg, &opt->memory)))
 			usage();
 	}
 	if (optind + 1 != argc || !opt->bs || opt->bs % BLOCK_SIZE || !opt->qd || !opt->queues || !opt->seconds)
@@ -259,6 +265,7 @@ int main(int argc, char **argv)
 		log_warn("the controller grants %u queues", ns_info(ns)->nr_queues);
 		opt.queues = ns_info(ns)->nr_queues;
 	}
+	opt.rounds = MAX(opt.memory / (opt.bs * opt.qd * opt.queues), 1);
 	r = run(ns, &opt);
 	ns_close(ns);
 	return r;
