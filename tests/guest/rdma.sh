@@ -26,14 +26,19 @@ transport_alone() {
 	! grep -v 'copied=0.0000' "$work/raw.log" || fail "payload was copied"
 }
 
-# Single reads, so that the worker sleeps again and again with one command in flight: each answer has to wake it.
+# Single reads, so that the worker sleeps again and again with one command in flight: each answer has to wake it. The second
+# time beside a program that computes: who gave way to that would wait for long, so the worker prefers to sleep.
 wakeups() {
 	ns=$rdma
 	format -f
 	mount_fs -o workers=1
 	dd if=/dev/urandom of="$mnt/file" bs=1M count=48 oflag=direct status=none
 	remount_fs -o workers=1
-	"$helpers/io_speed" randread "$mnt/file" 4096 100000:4 1 direct >"$work/speed" || fail "io_speed"
+	"$helpers/io_speed" randread "$mnt/file" 4096 100000:2 1 direct >"$work/speed" || fail "io_speed"
+	while :; do :; done &
+	"$helpers/io_speed" randread "$mnt/file" 4096 100000:3 1 direct >"$work/speed" || fail "io_speed beside a busy program"
+	kill $!
+	wait $! 2>/dev/null || true
 	[ "$(status missed_events)" = 0 ] || fail "$(status missed_events) answers woke nobody"
 	unmount_fs
 }
