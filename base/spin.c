@@ -2,9 +2,10 @@
 #include "base/spin.h"
 #include "base/num.h"
 
-#define GAP_MIN 16u
+#define GAP_MIN 16u                /* waits from one try of the other way to the next */
 #define GAP_MAX 1024u
-#define COST_MAX (1000 * 1000ull) /* ns: a lost target must not be remembered for long */
+#define COST_MIN 1000ull          /* ns: 0 means never tried, and an average has to be able to move */
+#define COST_MAX (1000 * 1000ull) /* a lost target must not be remembered for long */
 
 /* Sleeping has to be clearly better: what follows a sleep (reading events, arming again) is not in these numbers. */
 static enum spin_way better(const struct spin *s)
@@ -39,18 +40,19 @@ static uint64_t average(uint64_t old, uint64_t took, bool trying)
 {
 	uint64_t part = trying ? 2 : 8;
 
-	return old ? old - old / part + MIN(took, 4 * old) / part : took + 1;
+	return old ? old - old / part + MIN(took, 4 * old) / part : took;
 }
 
 /* Who slept in the end has given way in vain. That costs CPU time, which counts as much as time; and a long wait is not to
- * begin with it at all. When waits have become much longer or shorter, what is known of the other way is of no use any more. */
+ * begin with it at all (hence the eighth, more than what better() overlooks). When waits have become much longer or
+ * shorter, what is known of the other way is of no use any more. */
 void spin_end(struct spin *s, uint64_t now)
 {
 	uint64_t *cost = &s->cost[s->way], took;
 
 	if (!s->since)
 		return;
-	took = MIN(now - s->since, COST_MAX);
+	took = MIN(MAX(now - s->since, COST_MIN), COST_MAX);
 	s->since = 0;
 	if (s->slept && s->way == SPIN_GIVE_WAY)
 		took += MAX(SPIN_NS, took / 8);

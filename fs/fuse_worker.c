@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A worker's loop: mail and ops, the lane, the kernel's requests; then, while its own I/O is under way, it gives way to
- * others for a moment (base/spin.h); then sleep. All workers wait for one descriptor with plain level-triggered epoll, so that a request is usually taken
- * on the CPU of its caller (measured 2 to 4 times better than EPOLLEXCLUSIVE, see WORKERS in fs/DESIGN.md).
+ * others for a moment (base/spin.h); then sleep. All workers wait for one descriptor with plain level-triggered epoll, so
+ * that a request is usually taken on the CPU of its caller (measured 2 to 4 times better than EPOLLEXCLUSIVE, see
+ * WORKERS in fs/DESIGN.md).
  *
  * Ending: the kernel lets go (unmounted) --> nothing is received any more --> every worker finishes its requests, and
  * goes on polling for the others, who may wait for its I/O --> all leave together. */

@@ -197,8 +197,8 @@ static void look(struct rdma_conn *w)
 	hear_news(w);
 }
 
-/* 1: poll again. Nothing is armed while no command is in flight: then only the connection's news can come, and of who never
- * sleeps while he waits for an answer, nothing is ever asked. */
+/* 1: poll again. Nothing is armed while no command is in flight: then only news of the connection can come, and these
+ * make its descriptor readable. So a worker that finds its answers without sleeping never asks for an event. */
 int rdma_arm(struct wire *wire)
 {
 	struct rdma_conn *w = rdma_conn(wire);
