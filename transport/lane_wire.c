@@ -394,6 +394,7 @@ void lane_wait(struct lane *lane, const unsigned *pending)
 {
 	bool threaded = !(lane->ns->conf.flags & NS_NO_THREAD);
 
+	lane->spin.since = 0; /* a wait before this one may have ended without an answer */
 	while (*pending) {
 		uint64_t due;
 
