@@ -34,7 +34,7 @@ wakeups() {
 	mount_fs -o workers=1
 	dd if=/dev/urandom of="$mnt/file" bs=1M count=48 oflag=direct status=none
 	remount_fs -o workers=1
-	"$helpers/io_speed" randread "$mnt/file" 4096 100000:2 1 direct >"$work/speed" || fail "io_speed"
+	"$helpers/io_speed" randread "$mnt/file" 4096 100000:4 1 direct >"$work/speed" || fail "io_speed"
 	while :; do :; done &
 	"$helpers/io_speed" randread "$mnt/file" 4096 100000:3 1 direct >"$work/speed" || fail "io_speed beside a busy program"
 	kill $!
